@@ -16,7 +16,8 @@ POSE_HRNET_ABSENT = re.compile(r"stage4\.2\.fuse_layers\.[1-3]\.")
 
 
 def build_hrnet(hrnet_type: str, weights: str | Path | None = None) -> nn.Module:
-    """HRNet `w18`, `w32` or `w48`: image (B, 3, H, W) -> four maps at strides 4, 8, 16, 32; `.channels` says how wide.
+    """HRNet `w18`, `w32` or `w48`: image (B, 3, H, W) -> four maps at strides 4, 8, 16, 32; `.map_channels` says how wide,
+    `.pooled_channels` how wide the last is.
 
     weights: None (random), "imagenet" (downloaded by timm), or the path of an official pose_hrnet checkpoint (COCO).
     Names of parameters equal the official pose_hrnet's. UserError when the weights are not to be had or do not fit.
@@ -36,7 +37,8 @@ def build_hrnet(hrnet_type: str, weights: str | Path | None = None) -> nn.Module
             f"ImageNet weights of hrnet_{hrnet_type} could not be downloaded ({type(error).__name__}); "
             "connect to the internet once, or use --backbone_weights coco or none"
         ) from error
-    backbone.channels = backbone.feature_info.channels()
+    backbone.map_channels = backbone.feature_info.channels()
+    backbone.pooled_channels, backbone.point_channels = backbone.map_channels[-1], 0
     if weights not in (None, "imagenet"):
         load_pose_hrnet(backbone, Path(weights))
     return backbone

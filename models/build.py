@@ -34,8 +34,12 @@ LICENSED_MEAN_PARAMS = "smpl_mean_params.npz"
 MOVENET = PRETRAINED / "movenet_thunder.safetensors"
 POSE_HRNET = {"w32": "pose_hrnet_w32_256x256.pth", "w48": "pose_hrnet_w48_256x192.pth"}
 
+MOVENET_STATISTICS = PRETRAINED / "movenet_features.safetensors"
+
 HIDDEN_DIM = 128
 NUM_HEADS = 4
+# the published network, and one whose finest map has 14 pixels a side
+BLOCK_SIZES = {"hrnet": {}, "movenet": {"num_units": 1, "radius": 2, "map_size": 14}}
 
 
 def build_model(args) -> tuple[MeshRecovery, Criterion]:
@@ -43,12 +47,12 @@ def build_model(args) -> tuple[MeshRecovery, Criterion]:
     body_model = build_body_model(args)
     keypoint_regressor = build_keypoint_regressor(args, body_model)
     backbone = build_backbone(args)
-    feature_dim = backbone.channels[-1]
+    feature_dim = backbone.pooled_channels
     regressor = IterativeRegressor(feature_dim, *load_mean_params(args, body_model))
     initial_tokens, blocks = None, []
     if args.model_type == "SMPL-Pose":
         initial_tokens = InitialTokens(feature_dim, HIDDEN_DIM)
-        blocks = [build_block(args, backbone.channels) for _ in range(args.num_transformers)]
+        blocks = [build_block(args, backbone) for _ in range(args.num_transformers)]
     model = MeshRecovery(backbone, regressor, body_model, keypoint_regressor, initial_tokens, blocks)
     criterion = Criterion(
         body_model,
@@ -62,21 +66,24 @@ def build_model(args) -> tuple[MeshRecovery, Criterion]:
     return model, criterion
 
 
-def build_block(args, channels: list[int]) -> GraphTransformerBlock:
+def build_block(args, backbone: nn.Module) -> GraphTransformerBlock:
     """One block, with the joint graph and joint prior that `--graph` and `--joint_prior` name."""
-    if args.graph == "none":
-        return GraphTransformerBlock(channels, HIDDEN_DIM, NUM_HEADS)
-    prior = load_joint_prior(args.joint_prior)
-    relations, joint_embedding = None, None
-    if prior is not None:
-        relations = torch.from_numpy(np.concatenate((prior.text[None], prior.relations)))
-        joint_embedding = JointEmbedding(torch.from_numpy(prior.embedding), HIDDEN_DIM)
+    make_graph, joint_embedding = None, None
+    if args.graph != "none":
+        prior = load_joint_prior(args.joint_prior)
+        relations = None
+        if prior is not None:
+            relations = torch.from_numpy(np.concatenate((prior.text[None], prior.relations)))
+            joint_embedding = JointEmbedding(torch.from_numpy(prior.embedding), HIDDEN_DIM)
+        make_graph = lambda: JointGraph(HIDDEN_DIM, NUM_HEADS, relations, adaptive=args.graph == "adaptive")  # noqa: E731
     return GraphTransformerBlock(
-        channels,
+        backbone.map_channels,
         HIDDEN_DIM,
         NUM_HEADS,
-        make_graph=lambda: JointGraph(HIDDEN_DIM, NUM_HEADS, relations, adaptive=args.graph == "adaptive"),
+        point_channels=backbone.point_channels,
+        make_graph=make_graph,
         joint_embedding=joint_embedding,
+        **BLOCK_SIZES[args.backbone],
     )
 
 
@@ -99,7 +106,7 @@ def build_backbone(args) -> nn.Module:
     if args.backbone == "movenet":
         from models.movenet import build_movenet_backbone
 
-        return build_movenet_backbone(MOVENET)
+        return build_movenet_backbone(MOVENET, MOVENET_STATISTICS)
     return build_hrnet(args.hrnet_type, find_hrnet_weights(args.backbone_weights, args.hrnet_type))
 
 

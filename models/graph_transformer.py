@@ -1,10 +1,11 @@
 """The transformer that corrects a body estimate joint by joint (after SMPLer, Xu et al., TPAMI 2024).
 
-26 tokens, 24 joints and one each for shape and camera, read the image at four scales, every joint looks closely at the
+26 tokens, 24 joints and one each for shape and camera, read the image at all scales, every joint looks closely at the
 features around its own projection, then all tokens exchange what they found. Cost is linear in the number of pixels.
+Where the backbone finds 2D keypoints, tokens read these too, and are told how far each projected joint is from its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,16 +13,11 @@ from torch import Tensor, nn
 
 from models.attention import LAYER_NORM_EPS, AttentionLayer
 from models.body_model import NUM_BETAS, NUM_JOINTS
+from models.features import Features, sample_bilinear
+from models.keypoint_feedback import NUM_KEYPOINTS, KeypointFeedback
 from utils.geometry import rot6d_to_rotmat
 
 NUM_TOKENS = NUM_JOINTS + 2
-
-
-def sample_bilinear(feature_map: Tensor, xy: Tensor) -> Tensor:
-    """feature_map (B, C, H, W) read at xy (B, N, 2) in [-1, 1] -> (B, N, C); zero outside."""
-    # in float32: bfloat16 coordinates are off by a tenth of a pixel
-    samples = F.grid_sample(feature_map.float(), xy[:, :, None].float(), mode="bilinear", align_corners=True)
-    return samples[..., 0].transpose(1, 2)
 
 
 class Window:
@@ -50,12 +46,12 @@ class Window:
 class MultiScaleAttention(nn.Module):
     """All tokens attend to every scale with weights of its own; the answers are averaged."""
 
-    def __init__(self, dim: int, num_heads: int, dropout: float, num_scales: int = 4):
+    def __init__(self, dim: int, num_heads: int, dropout: float, num_scales: int):
         super().__init__()
         self.layers = nn.ModuleList(AttentionLayer(dim, num_heads, dropout) for _ in range(num_scales))
 
     def forward(self, tokens: Tensor, scales: list[Tensor]) -> Tensor:
-        """tokens (B, 26, C), scales: features with positions, each (B, H_s W_s, C) -> (B, 26, C)."""
+        """tokens (B, 26, C), scales: features with positions, each (B, N_s, C) -> (B, 26, C)."""
         return torch.stack([layer(tokens, pixels) for layer, pixels in zip(self.layers, scales, strict=True)]).mean(0)
 
 
@@ -79,9 +75,11 @@ class WindowAttention(nn.Module):
 class TransformerUnit(nn.Module):
     """Read the image (all scales and each joint's window), then exchange among the tokens, over the graph if any."""
 
-    def __init__(self, dim: int, num_heads: int, dropout: float, radius: int, graph: nn.Module | None = None):
+    def __init__(
+        self, dim: int, num_heads: int, dropout: float, num_scales: int, radius: int, graph: nn.Module | None = None
+    ):
         super().__init__()
-        self.multi_scale = MultiScaleAttention(dim, num_heads, dropout)
+        self.multi_scale = MultiScaleAttention(dim, num_heads, dropout, num_scales)
         self.window = WindowAttention(dim, num_heads, dropout, radius)
         self.exchange = AttentionLayer(dim, num_heads, dropout)
         self.graph = graph
@@ -100,34 +98,40 @@ class TransformerUnit(nn.Module):
 class GraphTransformerBlock(nn.Module):
     """Tokens and projected joints of one estimate -> tokens of the next and the corrections that lead to it.
 
-    channels: widths of the four feature maps. make_graph: builds the joint graph of one unit. joint_embedding: adds
-    what is known about each joint to its token. Both are None for the published network.
+    map_channels: widths of the feature maps, the finest of map_size pixels a side. point_channels: width of the
+    features at 2D keypoints, which then are one more scale to attend to, 0 where the backbone has none. make_graph:
+    builds the joint graph of one unit. joint_embedding: adds what is known about each joint to its token. The
+    published network has four maps and none of the rest.
     """
 
     def __init__(
         self,
-        channels: list[int],
+        map_channels: Sequence[int],
         dim: int = 128,
         num_heads: int = 4,
         num_units: int = 2,
         dropout: float = 0.1,
         radius: int = 4,
         map_size: int = 56,
+        point_channels: int = 0,
         make_graph: Callable[[], nn.Module] | None = None,
         joint_embedding: nn.Module | None = None,
     ):
         super().__init__()
         self.radius = radius
-        self.project = nn.ModuleList(nn.Conv2d(c, dim, kernel_size=1) for c in channels)
-        self.norm = nn.ModuleList(nn.LayerNorm(dim, eps=LAYER_NORM_EPS) for _ in channels)
+        self.project = nn.ModuleList(nn.Conv2d(c, dim, kernel_size=1) for c in map_channels)
+        self.norm = nn.ModuleList(nn.LayerNorm(dim, eps=LAYER_NORM_EPS) for _ in map_channels)
         self.joint_feature = nn.Linear(dim, dim)
         self.embed = nn.Linear(dim, dim)
         self.token_position = nn.Parameter(torch.zeros(NUM_TOKENS, dim))
         self.pixel_position = nn.Parameter(torch.zeros(1, dim, map_size, map_size))
         self.dropout = nn.Dropout(dropout)
+        self.points = PointFeatures(point_channels, dim) if point_channels else None
+        self.feedback = KeypointFeedback(NUM_TOKENS, dim) if point_channels else None
         self.joint_embedding = joint_embedding
+        num_scales = len(map_channels) + bool(point_channels)
         self.units = nn.ModuleList(
-            TransformerUnit(dim, num_heads, dropout, radius, make_graph() if make_graph else None)
+            TransformerUnit(dim, num_heads, dropout, num_scales, radius, make_graph() if make_graph else None)
             for _ in range(num_units)
         )
         self.head = nn.Linear(dim, dim)
@@ -144,13 +148,13 @@ class GraphTransformerBlock(nn.Module):
             self.to_rot6d.bias[[0, 3]] = 0.1  # close to the identity once orthonormal
 
     def forward(
-        self, tokens: Tensor, features: list[Tensor], joints_2d: Tensor
+        self, tokens: Tensor, features: Features, joints_2d: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """tokens (B, 26, C), features: four maps (B, C_s, H_s, W_s), joints_2d (B, 24, 2) in [-1, 1] ->
+        """tokens (B, 26, C), features of the image, joints_2d (B, 24, 2) in [-1, 1] ->
         tokens (B, 26, C), joint rotations to apply (B, 24, 3, 3), changes of betas (B, 10) and camera (B, 3)."""
         maps = [
             norm(project(feature).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-            for feature, project, norm in zip(features, self.project, self.norm, strict=True)
+            for feature, project, norm in zip(features.maps, self.project, self.norm, strict=True)
         ]
         at_joints = self.joint_feature(sample_bilinear(maps[0], joints_2d))
         tokens = tokens + torch.cat((at_joints, at_joints.mean(1, keepdim=True).expand(-1, 2, -1)), dim=1)
@@ -158,6 +162,9 @@ class GraphTransformerBlock(nn.Module):
         window = Window(joints_2d, maps[0].shape[-1], self.radius)
         window_features = window.gather(maps[0].flatten(2).transpose(1, 2))
         scales = [(m + F.adaptive_avg_pool2d(self.pixel_position, m.shape[-2:])).flatten(2).mT for m in maps]
+        if self.points is not None:
+            scales.append(self.points(features.points, features.keypoints))
+            tokens = tokens + self.feedback(features.keypoints, joints_2d)
 
         x = self.embed(tokens) + self.token_position
         if self.joint_embedding is not None:
@@ -168,3 +175,18 @@ class GraphTransformerBlock(nn.Module):
         tokens = self.head(x) + self.residual(tokens)
         rotation = rot6d_to_rotmat(self.to_rot6d(tokens[:, :NUM_JOINTS]).float())
         return tokens, rotation, self.to_betas(tokens[:, -2]).float(), self.to_cam(tokens[:, -1]).float()
+
+
+class PointFeatures(nn.Module):
+    """Features at 2D keypoints, and where these are, in the transformer's width."""
+
+    def __init__(self, channels: int, dim: int):
+        super().__init__()
+        self.project = nn.Linear(channels + 3, dim)
+        self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.position = nn.Parameter(torch.zeros(NUM_KEYPOINTS, dim))
+        nn.init.normal_(self.position, std=0.02)
+
+    def forward(self, points: Tensor, keypoints: Tensor) -> Tensor:
+        """points (B, 17, P), keypoints (B, 17, 3): x, y, confidence -> (B, 17, C)."""
+        return self.norm(self.project(torch.cat((points, keypoints), dim=-1))) + self.position

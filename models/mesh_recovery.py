@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from models.features import Features
 from utils.geometry import project
 from utils.skeleton import J17_TO_J14
 
@@ -26,7 +27,7 @@ class InitialTokens(nn.Module):
 class MeshRecovery(nn.Module):
     """A body in SMPL layout from an image crop.
 
-    backbone: image -> four feature maps, strides 4 to 32. regressor: global feature -> first estimate. body_model:
+    backbone: image -> Features. regressor: global feature -> first estimate. body_model:
     rotations and betas -> vertices and joints. keypoint_regressor (17, V): vertices -> Human3.6M keypoints.
     blocks: graph transformer blocks, none for the plain backbone model; initial_tokens then is None too.
     """
@@ -49,27 +50,31 @@ class MeshRecovery(nn.Module):
         # not saved: it belongs to the body, which may be licensed
         self.register_buffer("keypoint_regressor", keypoint_regressor.float(), persistent=False)
 
-    def forward(self, image: Tensor) -> dict:
+    def forward(self, image: Tensor | Features) -> dict:
         """image (B, 3, 224, 224), ImageNet-normalised RGB -> the last stage's estimate, in the camera frame:
 
         pred_rotmat (B, 24, 3, 3) parent-relative, joint 0 global; pred_betas (B, 10); pred_cam (B, 3) = (s, tx, ty);
         pred_vertices (B, V, 3) and pred_joints (B, 24, 3), metres; pred_joints_2d (B, 24, 2) in [-1, 1];
         pred_keypoints_3d (B, 14, 3) metres and pred_keypoints_2d (B, 14, 2); aux_outputs: such dicts of the stages
-        before, first one first.
+        before, first one first. What the backbone made of images earlier may take their place.
         """
-        features = self.backbone(image)
-        feature = features[3].mean((2, 3))
-        rotmat, betas, cam = self.regressor(feature)
+        features = image if isinstance(image, Features) else self.features(image)
+        rotmat, betas, cam = self.regressor(features.pooled)
         stages = [self._estimate(rotmat, betas, cam)]
         if self.initial_tokens is not None:
-            tokens = self.initial_tokens(feature, rotmat, betas, cam)
+            tokens = self.initial_tokens(features.pooled, rotmat, betas, cam)
         for block in self.blocks:
             tokens, rotation, d_betas, d_cam = block(tokens, features, stages[-1]["pred_joints_2d"])
-            with torch.autocast(image.device.type, enabled=False):  # see _estimate
+            with torch.autocast(rotmat.device.type, enabled=False):  # see _estimate
                 rotmat = rotmat @ rotation
             betas, cam = betas + d_betas, cam + d_cam
             stages.append(self._estimate(rotmat, betas, cam))
         return {**stages[-1], "aux_outputs": stages[:-1]}
+
+    def features(self, image: Tensor) -> Features:
+        """image (B, 3, 224, 224) -> what the backbone makes of it; of plain maps the coarsest is pooled."""
+        seen = self.backbone(image)
+        return seen if isinstance(seen, Features) else Features(tuple(seen), seen[-1].mean((2, 3)))
 
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)

@@ -14,8 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models.features import Features, sample_bilinear
 from utils.errors import UserError
-from utils.heatmaps import decode_single_person, focus, to_crop_frame
+from utils.heatmaps import decode_single_person, to_crop_frame
 from utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from utils.skeleton import COCO17
 
@@ -25,18 +26,11 @@ STEM_WIDTH, TOP_WIDTH = 56, 1280
 STAGES = ((1, 32, 1, 1), (6, 40, 2, 2), (6, 56, 3, 2), (6, 112, 4, 2), (6, 168, 3, 1), (6, 280, 3, 2), (6, 560, 1, 1))
 HEADS = {"heatmaps": NUM_KEYPOINTS, "centre": 1, "regression": 2 * NUM_KEYPOINTS, "offsets": 2 * NUM_KEYPOINTS}
 
-# (shift, gain) that bring the parts of a feature map to about unit spread; heatmaps are zero almost everywhere, so
-# their peaks become about 3. Without it the pyramid's maps at 8 and 16 (mean 9 and 11) would drown the others.
-SCALING = {
-    "trunk4": (0.0, 2.0),
-    "trunk8": (0.0, 2.0),
-    "trunk16": (0.0, 0.2),
-    "trunk32": (0.4, 1.5),
-    "pyramid4": (0.2, 5.0),
-    "pyramid8": (9.0, 0.3),
-    "pyramid16": (11.0, 0.25),
-    "heatmaps": (0.0, 4.0),
-}
+# parts of the features and their channels
+PARTS = {
+    "trunk4": 40, "pyramid4": 24, "trunk8": 56, "pyramid8": 24, "trunk16": 168, "pyramid16": 32,
+    "trunk32": 280, "pyramid32": 64, "top": TOP_WIDTH,
+}  # fmt: skip
 
 
 class PoseMaps(NamedTuple):
@@ -112,18 +106,18 @@ class Trunk(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """Trunk maps at strides 4, 8, 16, 32 -> semantic maps at strides 4 (24 channels), 8 (24) and 16 (32)."""
+    """Trunk maps at strides 4, 8, 16, 32 -> semantic maps at strides 4 (24 channels), 8 (24), 16 (32) and 32 (64)."""
 
     def __init__(self):
         super().__init__()
         self.laterals = nn.ModuleList((Conv(40, 24), Conv(56, 32), Conv(112, 64), Conv(TOP_WIDTH, 64)))
         self.smooth = nn.ModuleList((SeparableConv(24, 24), SeparableConv(32, 24), SeparableConv(64, 32)))
 
-    def forward(self, x4: Tensor, x8: Tensor, x16: Tensor, x32: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        lateral4, lateral8, lateral16, p = (conv(x) for conv, x in zip(self.laterals, (x4, x8, x16, x32), strict=True))
-        p16 = self.smooth[2](_double(p) + lateral16)
+    def forward(self, x4: Tensor, x8: Tensor, x16: Tensor, x32: Tensor) -> tuple[Tensor, ...]:
+        lateral4, lateral8, lateral16, p32 = (conv(x) for conv, x in zip(self.laterals, (x4, x8, x16, x32), strict=True))
+        p16 = self.smooth[2](_double(p32) + lateral16)
         p8 = self.smooth[1](_double(p16) + lateral8)
-        return self.smooth[0](_double(p8) + lateral4), p8, p16
+        return self.smooth[0](_double(p8) + lateral4), p8, p16, p32
 
 
 class MoveNet(nn.Module):
@@ -142,15 +136,15 @@ class MoveNet(nn.Module):
         self.register_buffer("gain", 2 * std, persistent=False)
         self.register_buffer("shift", 2 * mean - 1, persistent=False)
 
-    def features(self, image: Tensor) -> tuple[list[Tensor], tuple[Tensor, Tensor, Tensor]]:
+    def features(self, image: Tensor) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         """-> trunk maps (32 channels at stride 2, 40 at 4, 56 at 8, 112 and 168 at 16, 280, 560 and 1280 at 32) and
-        pyramid maps (24 at 4, 24 at 8, 32 at 16)."""
+        pyramid maps (24 at 4, 24 at 8, 32 at 16, 64 at 32)."""
         trunk = self.trunk(image * self.gain + self.shift)
         return trunk, self.pyramid(trunk[1], trunk[2], trunk[3], trunk[7])
 
     def forward(self, image: Tensor) -> PoseMaps:
-        _, (finest, _, _) = self.features(image)
-        return self.pose_maps(finest)
+        _, pyramid = self.features(image)
+        return self.pose_maps(pyramid[0])
 
     def pose_maps(self, finest: Tensor) -> PoseMaps:
         """Finest map of the pyramid (B, 24, h, w) -> what the heads make of it."""
@@ -165,48 +159,64 @@ class MoveNet(nn.Module):
 
 
 class MoveNetBackbone(nn.Module):
-    """MoveNet as multi-scale image features: image (B, 3, H, W) as for MoveNet -> four maps at strides 4, 8, 16, 32.
+    """MoveNet as image features: image (B, 3, H, W) as for MoveNet -> Features, small enough to keep on a disk.
 
-    - stride 4: trunk (40), pyramid (24), heatmaps of the person at the centre (17);
-    - stride 8: trunk (56), pyramid (24);
-    - stride 16: trunk (168), pyramid (32);
-    - stride 32: trunk (1280) and, the same in every cell, that person's keypoints: x and y in the crop frame and
-      confidence (51). A mean over the map, which is all that a first estimate sees, keeps them unharmed.
+    - maps: stride 16, trunk (168) and pyramid (32); stride 32, trunk (280) and pyramid (64);
+    - pooled: the mean of the top (1280) and the keypoints of the person in the middle, flat (51);
+    - points: trunk and pyramid of strides 4, 8 and 16 (64 + 80 + 200), at those keypoints.
 
-    In a crowd a heatmap has a peak for each person. MoveNet's centre and regression tell them apart, so heatmaps are
-    faded out away from the chosen keypoints. What keypoints a network trained on real people finds looks much alike on
-    real and on rendered people: such features carry over. Frozen unless `frozen=False`.
+    What keypoints a network trained on real people finds looks much alike on real and on rendered people: such
+    features carry over. Frozen unless `frozen=False`. statistics: mean and standard deviation of every channel of
+    PARTS over many pictures, (2, C) each; features are told in these units.
     """
 
-    channels = (40 + 24 + NUM_KEYPOINTS, 56 + 24, 168 + 32, TOP_WIDTH + 3 * NUM_KEYPOINTS)
+    map_channels = (PARTS["trunk16"] + PARTS["pyramid16"], PARTS["trunk32"] + PARTS["pyramid32"])
+    pooled_channels = TOP_WIDTH + 3 * NUM_KEYPOINTS
+    point_channels = sum(width for part, width in PARTS.items() if part.endswith(("4", "8", "16")))
 
-    def __init__(self, movenet: MoveNet, frozen: bool = True):
+    def __init__(self, movenet: MoveNet, statistics: dict[str, Tensor] | None = None, frozen: bool = True):
         super().__init__()
         self.movenet = movenet.requires_grad_(not frozen)
         # they choose among the people in view, a choice that has no gradient
-        movenet.heads["centre"].requires_grad_(False)
-        movenet.heads["regression"].requires_grad_(False)
+        movenet.heads.requires_grad_(False)
+        for part, width in PARTS.items():
+            mean_std = torch.stack((torch.zeros(width), torch.ones(width))) if statistics is None else statistics[part]
+            self.register_buffer(part, mean_std[..., None, None].clone(), persistent=False)
 
-    def forward(self, image: Tensor) -> list[Tensor]:
+    def forward(self, image: Tensor) -> Features:
         trunk, pyramid = self.movenet.features(image)
-        maps = self.movenet.pose_maps(pyramid[0])
-        keypoints = decode_single_person(*maps)
-        parts = {"trunk4": trunk[1], "trunk8": trunk[2], "trunk16": trunk[4], "trunk32": trunk[7]}
-        parts |= {"pyramid4": pyramid[0], "pyramid8": pyramid[1], "pyramid16": pyramid[2]}
-        parts["heatmaps"] = focus(maps.heatmaps, keypoints)
-        parts = {name: (part - SCALING[name][0]) * SCALING[name][1] for name, part in parts.items()}
-        in_crop = to_crop_frame(keypoints, image.shape[-2:]).flatten(1)[..., None, None]
-        return [
-            torch.cat((parts["trunk4"], parts["pyramid4"], parts["heatmaps"]), 1),
-            torch.cat((parts["trunk8"], parts["pyramid8"]), 1),
-            torch.cat((parts["trunk16"], parts["pyramid16"]), 1),
-            torch.cat((parts["trunk32"], in_crop.expand(-1, -1, *trunk[7].shape[-2:])), 1),
-        ]
+        keypoints = decode_single_person(*self.movenet.pose_maps(pyramid[0]))
+        keypoints = to_crop_frame(keypoints, image.shape[-2:])
+        parts = {"trunk4": trunk[1], "trunk8": trunk[2], "trunk16": trunk[4], "trunk32": trunk[5], "top": trunk[7]}
+        parts |= dict(zip(("pyramid4", "pyramid8", "pyramid16", "pyramid32"), pyramid, strict=True))
+        parts = {name: (part - getattr(self, name)[0]) / getattr(self, name)[1] for name, part in parts.items()}
+        x4, x8, x16, x32 = (torch.cat((parts[f"trunk{s}"], parts[f"pyramid{s}"]), 1) for s in (4, 8, 16, 32))
+        points = torch.cat([sample_bilinear(x, keypoints[..., :2]) for x in (x4, x8, x16)], -1)
+        pooled = torch.cat((parts["top"].mean((2, 3)), keypoints.flatten(1)), -1)
+        return Features((x16, x32), pooled, points, keypoints)
 
 
-def build_movenet_backbone(weights: str | Path | None, frozen: bool = True) -> MoveNetBackbone:
-    """Backbone with the weights of `load_movenet`, or random ones for None."""
-    return MoveNetBackbone(MoveNet() if weights is None else load_movenet(weights), frozen)
+def build_movenet_backbone(
+    weights: str | Path | None, statistics: str | Path | None = None, frozen: bool = True
+) -> MoveNetBackbone:
+    """Backbone with the weights of `load_movenet` and the statistics of `scripts/measure_movenet_features.py`.
+
+    None: random weights; features in their own units.
+    """
+    movenet = MoveNet() if weights is None else load_movenet(weights)
+    return MoveNetBackbone(movenet, None if statistics is None else load_statistics(statistics), frozen)
+
+
+def load_statistics(path: str | Path) -> dict[str, Tensor]:
+    """(2, C) mean and standard deviation of every part's channels; UserError where the file is not that."""
+    remedy = "run python scripts/measure_movenet_features.py"
+    try:
+        statistics = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a readable safetensors file ({error}): {remedy}") from error
+    if {name: tuple(value.shape) for name, value in statistics.items()} != {n: (2, c) for n, c in PARTS.items()}:
+        raise UserError(f"{path} does not hold the statistics of MoveNet's features: {remedy}")
+    return statistics
 
 
 def load_movenet(path: str | Path) -> MoveNet:

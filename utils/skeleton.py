@@ -53,3 +53,10 @@ J24_FLIP = _flip_permutation(J24)
 J17_FLIP = _flip_permutation(J17)
 J14_FLIP = _flip_permutation(J14)
 COCO17_FLIP = _flip_permutation(COCO17)
+
+# the limbs, which a 2D detector and the body model have in common: index in COCO-17 -> index of the SMPL joint
+COCO17_TO_SMPL = {
+    COCO17.index(f"{side}_{part}"): SMPL_JOINTS.index(f"{side[0].upper()}_{part}")
+    for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    for side in ("left", "right")
+}

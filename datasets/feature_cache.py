@@ -1,0 +1,99 @@
+"""What a frozen backbone makes of synthetic people, computed once and kept on disk: training then reads it many times.
+
+A shard is a safetensors file of consecutive people: features with maps and points as 8-bit numbers, and the labels.
+Shards are mapped into memory, so that workers share them. Whatever lies in the folder is used; it may grow.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from utils.errors import UserError
+from utils.files import atomic_path
+
+LABELS = ("keypoints_2d", "keypoints_3d", "pose", "betas")
+FEATURES = ("map16", "map32", "pooled", "points", "keypoints")
+# features have unit spread; values beyond 127 * STEP are rare and are cut off
+STEP = 0.05
+VERSION = 1
+
+
+def encode(features: Tensor) -> Tensor:
+    """float -> int8 in units of STEP."""
+    return (features / STEP).round().clamp(-127, 127).to(torch.int8)
+
+
+def decode(features: Tensor) -> Tensor:
+    """int8 in units of STEP -> float32; other types become float32 as they are."""
+    return features.float() * STEP if features.dtype == torch.int8 else features.float()
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """FOLDER, 12 -> FOLDER/people_00012.safetensors."""
+    return folder / f"people_{number:05d}.safetensors"
+
+
+def write_shard(path: Path, features: dict[str, Tensor], labels: dict[str, Tensor], provenance: dict):
+    """Write FEATURES and LABELS of some people, rows first, atomically."""
+    tensors = {name: encode(features[name]) for name in ("map16", "map32", "points")}
+    tensors |= {"pooled": features["pooled"].half(), "keypoints": features["keypoints"].float()}
+    tensors |= {name: labels[name].float() for name in LABELS}
+    with atomic_path(path) as temporary:
+        metadata = {"version": str(VERSION), "provenance": json.dumps(provenance)}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+
+
+class FeatureCache(Dataset):
+    """People of `scripts/cache_features.py`. A row is that of `SyntheticDataset` with `features` in place of `image`.
+
+    folder: where the shards are; num_samples: use the first so many people (default: all). UserError where a shard is
+    missing or damaged.
+    """
+
+    def __init__(self, folder: str | Path, num_samples: int | None = None):
+        paths = sorted(Path(folder).glob("people_*.safetensors"))
+        if not paths:
+            raise UserError(f"no people_*.safetensors in {folder}: make some with python scripts/cache_features.py")
+        self.shards = [_open_shard(path) for path in paths]
+        starts = torch.tensor([0] + [len(shard["pose"]) for shard in self.shards]).cumsum(0)
+        self.starts = starts[:-1]
+        self.num_samples = int(starts[-1])
+        if num_samples and num_samples > self.num_samples:
+            raise UserError(f"{folder} has {self.num_samples} people, not {num_samples}: cache more, or ask for fewer")
+        self.num_samples = num_samples or self.num_samples
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __getitem__(self, index: int) -> dict:
+        if not 0 <= index < self.num_samples:
+            raise IndexError(f"row {index} of {self.num_samples}")
+        shard = int(torch.searchsorted(self.starts, int(index), right=True)) - 1
+        row = {name: tensor[int(index) - self.starts[shard]] for name, tensor in self.shards[shard].items()}
+        features = {name: decode(row.pop(name)) for name in FEATURES}
+        return {
+            "features": features,
+            **{name: value.clone() for name, value in row.items()},
+            "has_keypoints_2d": True,
+            "has_keypoints_3d": True,
+            "has_smpl": True,
+            "index": int(index),
+        }
+
+
+def _open_shard(path: Path) -> dict[str, Tensor]:
+    remedy = "delete it and run python scripts/cache_features.py again"
+    try:
+        with safe_open(path, "pt") as file:
+            version = (file.metadata() or {}).get("version")
+        shard = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a readable safetensors file ({error}): {remedy}") from error
+    if version != str(VERSION) or set(shard) != {*FEATURES, *LABELS} or len({len(t) for t in shard.values()}) != 1:
+        raise UserError(f"{path} is not a shard of this version of the program: {remedy}")
+    return shard

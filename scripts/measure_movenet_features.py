@@ -1,0 +1,45 @@
+"""Mean and spread of every channel of MoveNet's features over synthetic people: the units in which they are told.
+
+    python scripts/measure_movenet_features.py
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from datasets.synthetic import SyntheticDataset
+from models.build import META_DATA, MOVENET, MOVENET_STATISTICS, OPEN_BODY
+from models.movenet import PARTS, load_movenet
+from utils.errors import exit_on_user_error
+from utils.files import atomic_path
+
+
+@torch.inference_mode()
+def measure(movenet, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """images (N, 3, H, W), ImageNet-normalised -> mean and standard deviation (2, C) of every part."""
+    trunk, pyramid = movenet.features(images)
+    maps = {"trunk4": trunk[1], "trunk8": trunk[2], "trunk16": trunk[4], "trunk32": trunk[5], "top": trunk[7]}
+    maps |= dict(zip(("pyramid4", "pyramid8", "pyramid16", "pyramid32"), pyramid, strict=True))
+    return {name: torch.stack((maps[name].mean((0, 2, 3)), maps[name].std((0, 2, 3)))) for name in PARTS}
+
+
+@exit_on_user_error
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=MOVENET_STATISTICS)
+    parser.add_argument("--num_samples", type=int, default=128, help="synthetic people (default: %(default)s)")
+    args = parser.parse_args()
+    people = SyntheticDataset(META_DATA / OPEN_BODY, "train", seed=1, num_samples=args.num_samples)
+    statistics = measure(load_movenet(MOVENET), torch.stack([row["image"] for row in people]))
+    with atomic_path(args.output) as temporary:
+        save_file({name: value.contiguous() for name, value in statistics.items()}, temporary)
+    print(f"{args.output}: {sum(value.shape[1] for value in statistics.values())} channels")
+
+
+if __name__ == "__main__":
+    main()
