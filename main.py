@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from datasets.build import FILES, build_dataset, build_loader
 from models.build import build_model, config_from_args, name_keypoint_regressor
+from models.features import network_input
 from utils.checkpoint import epoch_path, find_checkpoint, find_newest, load_model_weights, save_checkpoint
 from utils.distributed import (
     broadcast_buffers,
@@ -31,6 +32,7 @@ from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
 from utils.logger import Logger, keypoint_picture, progress, to_json
 from utils.metrics import format_table, mpjpe, mpvpe, pa_mpjpe, summarize
+from utils.optimizer import build_optimizer, running_average
 from utils.options import parse_args
 from utils.schedule import lr_factor, set_lr
 
@@ -72,40 +74,42 @@ def run(args, device: torch.device):
         return
 
     train_loader = loader_of("train", args.batch_size)
-    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
-    start = resume(optimizer, checkpoint, newest) if newest else 0
+    optimizer = build_optimizer(model, args.lr, args.weight_decay)
+    average = running_average(model, args.ema) if args.ema else None
+    start = resume(model, average, optimizer, checkpoint, newest) if newest else 0
     if start >= args.num_epochs:
         print_once(f"{newest} has all {args.num_epochs} epochs behind it: raise --num_epochs to train on")
         return
     # The plain backbone model reads the coarsest map alone, so the last fusions of the finer ones get no gradient
     model = data_parallel(model, find_unused_parameters=args.model_type == "backbone")
     logger = Logger(folder, vars(args), fresh=newest is None)
+    averaged = average.module if average else None
     for epoch in range(start, args.num_epochs):
         started, last = time.perf_counter(), epoch + 1 == args.num_epochs
         seed_everything(args.seed, epoch, rank())  # of its own, so that a resumed run draws what it would have drawn
-        losses = train_one_epoch(model, criterion, optimizer, train_loader, logger, device, epoch, args)
+        losses = train_one_epoch(model, average, criterion, optimizer, train_loader, logger, device, epoch, args)
         lr = optimizer.param_groups[0]["lr"]
         record = {"epoch": epoch, "lr": lr, "train": losses, "train_seconds": time.perf_counter() - started}
         if is_main() and (last or (epoch + 1) % args.save_epochs == 0):
-            save_checkpoint(epoch_path(folder / "checkpoints", epoch), unwrap(model), config, optimizer, epoch)
+            save_checkpoint(epoch_path(folder / "checkpoints", epoch), unwrap(model), config, optimizer, epoch, average)
         if val_loader and (last or (epoch + 1) % args.eval_epochs == 0):
-            record["val"] = evaluate(model, criterion, val_loader, device, args.precision)
+            record["val"] = evaluate(averaged or model, criterion, val_loader, device, args.precision)
             report_metrics(record["val"], protocol, args.metrics_json)
             logger.scalars("val", record["val"], epoch)
         logger.epoch(record)
     logger.close()
 
 
-def train_one_epoch(model, criterion, optimizer, loader, logger, device, epoch: int, args) -> dict[str, float]:
+def train_one_epoch(model, average, criterion, optimizer, loader, logger, device, epoch: int, args) -> dict[str, float]:
     """One pass over the training data -> every loss, mean over steps and processes."""
-    model.train()
+    model.train(), criterion.train()
     loader.sampler.set_epoch(epoch)
     total = 0.0
     batches = progress(loader, f"epoch {epoch}")
     for step, batch in enumerate(batches, start=epoch * len(loader)):
         batch = to_device(batch, device)
         with autocast(device, args.precision):
-            outputs = model(batch["image"])
+            outputs = model(network_input(batch))
         losses = criterion(outputs, batch)
         optimizer.zero_grad()
         losses["loss"].backward()
@@ -113,6 +117,8 @@ def train_one_epoch(model, criterion, optimizer, loader, logger, device, epoch: 
         if args.clip_grad:
             nn.utils.clip_grad_norm_(model.parameters(), args.clip_grad)
         optimizer.step()
+        if average:
+            average.update_parameters(unwrap(model))
 
         values = torch.stack([loss.detach() for loss in losses.values()])
         total = total + values  # stays on the device: reading it here would make the GPU wait
@@ -120,14 +126,16 @@ def train_one_epoch(model, criterion, optimizer, loader, logger, device, epoch: 
             named = dict(zip(losses, values.tolist(), strict=True))
             batches.set_postfix_str(f"loss {named['loss']:.2f}")
             logger.scalars("train", named, step)
-            labelled = criterion.targets(batch)["keypoints_2d"]
-            logger.picture("train", keypoint_picture(batch["image"], outputs["pred_keypoints_2d"], labelled), step)
+            if "image" in batch:
+                labelled = criterion.targets(batch)["keypoints_2d"]
+                logger.picture("train", keypoint_picture(batch["image"], outputs["pred_keypoints_2d"], labelled), step)
     return dict(zip(losses, mean_over_ranks(total / len(loader)).tolist(), strict=True))
 
 
 @torch.inference_mode()
 def evaluate(model, criterion, loader, device, precision: str) -> dict[str, float | int | None]:
     """Errors over the whole data set (utils.metrics.summarize), each sample counted once on any number of processes."""
+    criterion.eval()
     model = unwrap(model).eval()  # shards differ in length: no communication before the end
     broadcast_buffers(model)
     rows = [torch.empty(0, 4, dtype=torch.float64, device=device)]
@@ -176,18 +184,30 @@ def load_weights(model: nn.Module, pattern: str | Path | None, config: dict) -> 
     return checkpoint
 
 
-def resume(optimizer: torch.optim.Optimizer, checkpoint: dict, path: Path) -> int:
-    """Put the optimiser where a checkpoint left it -> the epoch to go on with."""
+def resume(model, average, optimizer: torch.optim.Optimizer, checkpoint: dict, path: Path) -> int:
+    """Put weights, their average and the optimiser where a checkpoint left them -> the epoch to go on with."""
     try:
+        model.load_state_dict(checkpoint["model"])
         optimizer.load_state_dict(checkpoint["optimizer"])
+        if average:
+            average.module.load_state_dict(checkpoint["ema"])
+            average.n_averaged.fill_(checkpoint["num_averaged"])
         return checkpoint["epoch"] + 1
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} has no optimiser to go on with: start from it by --load_checkpoint instead") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{path} cannot be gone on with under these flags ({error}): start from it by --load_checkpoint instead"
+        ) from error
 
 
 def to_device(batch: dict, device: torch.device) -> dict:
-    """All tensors of a batch on the device; the rest as it is."""
-    return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+    """All tensors of a batch on the device, those of an inner dict, too; the rest as it is."""
+
+    def move(value):
+        if isinstance(value, dict):
+            return to_device(value, device)
+        return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+
+    return {name: move(value) for name, value in batch.items()}
 
 
 def autocast(device: torch.device, precision: str):

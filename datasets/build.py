@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from datasets.feature_cache import FeatureCache
 from datasets.human_mesh import HumanMeshDataset
 from utils.errors import UserError
 
@@ -45,6 +46,8 @@ def find_data_root(data_root: str | None = None, needed: str | None = None) -> P
 
 def build_dataset(args, split: str) -> Dataset:
     """The data set of `args.data_mode` for split "train" (augmented) or "val"; uses args.data_root and args.seed."""
+    if args.feature_cache and split == "train":
+        return FeatureCache(args.feature_cache, args.num_samples)
     if args.data_mode == "synthetic":
         from datasets.synthetic import SyntheticDataset  # brings a compiler along that other modes do without
 

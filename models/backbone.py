@@ -16,8 +16,7 @@ POSE_HRNET_ABSENT = re.compile(r"stage4\.2\.fuse_layers\.[1-3]\.")
 
 
 def build_hrnet(hrnet_type: str, weights: str | Path | None = None) -> nn.Module:
-    """HRNet `w18`, `w32` or `w48`: image (B, 3, H, W) -> four maps at strides 4, 8, 16, 32; `.map_channels` says how wide,
-    `.pooled_channels` how wide the last is.
+    """HRNet `w18`, `w32` or `w48`: image (B, 3, H, W) -> four maps at strides 4, 8, 16, 32, `.map_channels` wide.
 
     weights: None (random), "imagenet" (downloaded by timm), or the path of an official pose_hrnet checkpoint (COCO).
     Names of parameters equal the official pose_hrnet's. UserError when the weights are not to be had or do not fit.

@@ -4,6 +4,7 @@ Runs on the open body of this repository and on the official SMPL files. Frame: 
 left is +x; a global rotation turns it into any other frame.
 """
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,18 @@ class BodyModel(nn.Module):
         buffer("posedirs", posedirs if self.has_pose_blend_shapes else np.zeros((NUM_POSE_FEATURES, 0)))
         # joints are visited level by level of the tree; this puts them back into their order
         self.register_buffer("order", torch.tensor(np.argsort(np.concatenate(self.levels))), persistent=False)
+
+    def at_vertices(self, keep: Tensor) -> "BodyModel":
+        """The same body at the vertices `keep` (K,) alone, without a surface: K vertices, the same joints."""
+        thin = copy.deepcopy(self)
+        thin.num_vertices = len(keep)
+        thin.faces, thin.uv, thin.uv_faces, thin.flip_vertices = np.zeros((0, 3), np.int64), None, None, None
+        thin.keypoint_regressors = {}
+        thin.v_template, thin.weights = self.v_template[keep], self.weights[keep]
+        thin.shapedirs = self.shapedirs.unflatten(1, (-1, 3))[:, keep].flatten(1)
+        if self.has_pose_blend_shapes:
+            thin.posedirs = self.posedirs.unflatten(1, (-1, 3))[:, keep].flatten(1)
+        return thin
 
     def forward(self, rotmat: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
         """rotmat (B, 24, 3, 3) to the parent, betas (B, 10) -> vertices (B, V, 3), joints (B, 24, 3), in metres."""

@@ -12,7 +12,7 @@ from models.criterion import Criterion
 from models.graph_transformer import GraphTransformerBlock
 from models.joint_graph import JointEmbedding, JointGraph
 from models.joint_prior import load_joint_prior
-from models.mesh_recovery import InitialTokens, MeshRecovery
+from models.mesh_recovery import InitialTokens, MeshRecovery, thin_body
 from models.regressor import IterativeRegressor
 from utils.errors import UserError
 
@@ -39,6 +39,7 @@ MOVENET_STATISTICS = PRETRAINED / "movenet_features.safetensors"
 HIDDEN_DIM = 128
 NUM_HEADS = 4
 # the published network, and one whose finest map has 14 pixels a side
+REGRESSOR_DROPOUT = {"hrnet": 0.5, "movenet": 0.1}
 BLOCK_SIZES = {"hrnet": {}, "movenet": {"num_units": 1, "radius": 2, "map_size": 14}}
 
 
@@ -48,12 +49,14 @@ def build_model(args) -> tuple[MeshRecovery, Criterion]:
     keypoint_regressor = build_keypoint_regressor(args, body_model)
     backbone = build_backbone(args)
     feature_dim = backbone.pooled_channels
-    regressor = IterativeRegressor(feature_dim, *load_mean_params(args, body_model))
+    dropout = REGRESSOR_DROPOUT[args.backbone]
+    regressor = IterativeRegressor(feature_dim, *load_mean_params(args, body_model), dropout=dropout)
     initial_tokens, blocks = None, []
     if args.model_type == "SMPL-Pose":
         initial_tokens = InitialTokens(feature_dim, HIDDEN_DIM)
         blocks = [build_block(args, backbone) for _ in range(args.num_transformers)]
-    model = MeshRecovery(backbone, regressor, body_model, keypoint_regressor, initial_tokens, blocks)
+    thin = thin_body(body_model, keypoint_regressor, args.loss_vertices) if args.loss_vertices else None
+    model = MeshRecovery(backbone, regressor, body_model, keypoint_regressor, initial_tokens, blocks, thin)
     criterion = Criterion(
         body_model,
         keypoint_regressor,
@@ -62,6 +65,8 @@ def build_model(args) -> tuple[MeshRecovery, Criterion]:
         w_2dj=args.w_2dj,
         w_3dj=args.w_3dj,
         stage_weights=args.stage_weights,
+        keypoint_loss=args.keypoint_loss,
+        thin=thin,
     )
     return model, criterion
 

@@ -19,6 +19,9 @@ class Criterion(nn.Module):
       confidence of the label;
     - 2dj: squared error of the projected J14 keypoints in crop units, times the confidence of the label.
 
+    keypoint_loss: "mse" as above, or "l1" for absolute errors, which go on pulling when errors are small. thin: body
+    and keypoint regressor of fewer vertices for training, as `MeshRecovery` has them.
+
     Each is the mean over all entries of the samples that have the label, 2dj over all samples; 0 where none has it.
     """
 
@@ -31,12 +34,17 @@ class Criterion(nn.Module):
         w_2dj: float = 100.0,
         w_3dj: float = 1000.0,
         stage_weights: list[float] | None = None,
+        keypoint_loss: str = "mse",
+        thin: tuple[nn.Module, Tensor] | None = None,
     ):
         super().__init__()
         self.body_model = body_model
         self.weights = {"vert": w_vert, "theta": w_theta, "2dj": w_2dj, "3dj": w_3dj}
         self.stage_weights = stage_weights
+        self.keypoint_loss = {"mse": Tensor.square, "l1": Tensor.abs}[keypoint_loss]
         self.register_buffer("pelvis_regressor", keypoint_regressor[J17_PELVIS].float(), persistent=False)
+        self.thin_body, thin_regressor = thin or (None, None)
+        self.register_buffer("thin_pelvis", None if thin is None else thin_regressor[J17_PELVIS], persistent=False)
 
     def forward(self, outputs: dict, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """-> scalars: `loss` to be minimised, and the unweighted `vert`, `theta`, `2dj`, `3dj` of the last stage."""
@@ -55,7 +63,7 @@ class Criterion(nn.Module):
         `has_smpl` (B,) bool.
         """
         rotmat = roma.rotvec_to_rotmat(batch["pose"].unflatten(-1, (24, 3)))
-        vertices, _ = self.body_model(rotmat, batch["betas"])
+        vertices, _ = (self.thin_body if self._is_thin() else self.body_model)(rotmat, batch["betas"])
         keypoints_2d, keypoints_3d = (batch[key][:, J24_TO_J14].clone() for key in ("keypoints_2d", "keypoints_3d"))
         keypoints_2d[..., 2] *= batch["has_keypoints_2d"][:, None]
         keypoints_3d[..., 3] *= batch["has_keypoints_3d"][:, None]
@@ -70,7 +78,11 @@ class Criterion(nn.Module):
 
     def minus_pelvis(self, vertices: Tensor) -> Tensor:
         """vertices (B, V, 3) -> the same with the J17 pelvis, which they define, at the origin."""
-        return vertices - torch.einsum("v,bvc->bc", self.pelvis_regressor, vertices)[:, None]
+        regressor = self.thin_pelvis if self._is_thin() else self.pelvis_regressor
+        return vertices - torch.einsum("v,bvc->bc", regressor, vertices)[:, None]
+
+    def _is_thin(self) -> bool:
+        return self.training and self.thin_body is not None
 
     def _losses(self, estimate: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         vertices = self.minus_pelvis(estimate["pred_vertices"].float())
@@ -80,8 +92,8 @@ class Criterion(nn.Module):
         return {
             "vert": _mean_where((vertices - targets["vertices"]).abs(), targets["has_smpl"]),
             "theta": _mean_where((estimate["pred_rotmat"].float() - targets["rotmat"]).abs(), targets["has_smpl"]),
-            "2dj": (conf_2d * (estimate["pred_keypoints_2d"].float() - keypoints_2d).square()).mean(),
-            "3dj": _mean_where(conf_3d * error_3d.square(), targets["has_keypoints_3d"]),
+            "2dj": (conf_2d * self.keypoint_loss(estimate["pred_keypoints_2d"].float() - keypoints_2d)).mean(),
+            "3dj": _mean_where(conf_3d * self.keypoint_loss(error_3d), targets["has_keypoints_3d"]),
         }
 
     def _weigh(self, losses: dict[str, Tensor]) -> Tensor:

@@ -18,6 +18,14 @@ class Features(NamedTuple):
     keypoints: Tensor | None = None  # (B, 17, 3) COCO keypoints: x, y in the crop frame [-1, 1], confidence
 
 
+def network_input(batch: dict) -> Tensor | Features:
+    """What a network reads of a batch: the image, or the features of one that was seen before."""
+    if "image" in batch:
+        return batch["image"]
+    stored = batch["features"]
+    return Features((stored["map16"], stored["map32"]), stored["pooled"], stored["points"], stored["keypoints"])
+
+
 def sample_bilinear(feature_map: Tensor, xy: Tensor) -> Tensor:
     """feature_map (B, C, H, W) read at xy (B, N, 2) in [-1, 1] -> (B, N, C); zero outside."""
     # in float32: bfloat16 coordinates are off by a tenth of a pixel

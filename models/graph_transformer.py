@@ -147,9 +147,7 @@ class GraphTransformerBlock(nn.Module):
         with torch.no_grad():
             self.to_rot6d.bias[[0, 3]] = 0.1  # close to the identity once orthonormal
 
-    def forward(
-        self, tokens: Tensor, features: Features, joints_2d: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, tokens: Tensor, features: Features, joints_2d: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """tokens (B, 26, C), features of the image, joints_2d (B, 24, 2) in [-1, 1] ->
         tokens (B, 26, C), joint rotations to apply (B, 24, 3, 3), changes of betas (B, 10) and camera (B, 3)."""
         maps = [

@@ -30,6 +30,7 @@ class MeshRecovery(nn.Module):
     backbone: image -> Features. regressor: global feature -> first estimate. body_model:
     rotations and betas -> vertices and joints. keypoint_regressor (17, V): vertices -> Human3.6M keypoints.
     blocks: graph transformer blocks, none for the plain backbone model; initial_tokens then is None too.
+    thin: a body and keypoint regressor for training, of fewer vertices (`thin_body`), in place of the full ones.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class MeshRecovery(nn.Module):
         keypoint_regressor: Tensor,
         initial_tokens: InitialTokens | None = None,
         blocks: list[nn.Module] = (),
+        thin: tuple[nn.Module, Tensor] | None = None,
     ):
         super().__init__()
         self.backbone = backbone
@@ -49,6 +51,8 @@ class MeshRecovery(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         # not saved: it belongs to the body, which may be licensed
         self.register_buffer("keypoint_regressor", keypoint_regressor.float(), persistent=False)
+        self.thin_body, thin_regressor = thin or (None, None)
+        self.register_buffer("thin_regressor", thin_regressor, persistent=False)
 
     def forward(self, image: Tensor | Features) -> dict:
         """image (B, 3, 224, 224), ImageNet-normalised RGB -> the last stage's estimate, in the camera frame:
@@ -80,8 +84,11 @@ class MeshRecovery(nn.Module):
     @torch.autocast("cpu", enabled=False)
     def _estimate(self, rotmat: Tensor, betas: Tensor, cam: Tensor) -> dict[str, Tensor]:
         """Always in float32: a hundredth in a rotation is millimetres at the hand."""
-        vertices, joints = self.body_model(rotmat, betas)
-        keypoints = torch.einsum("kv,bvc->bkc", self.keypoint_regressor, vertices)[:, J17_TO_J14]
+        body, regressor = self.body_model, self.keypoint_regressor
+        if self.training and self.thin_body is not None:
+            body, regressor = self.thin_body, self.thin_regressor
+        vertices, joints = body(rotmat, betas)
+        keypoints = torch.einsum("kv,bvc->bkc", regressor, vertices)[:, J17_TO_J14]
         return {
             "pred_rotmat": rotmat,
             "pred_betas": betas,
@@ -92,3 +99,16 @@ class MeshRecovery(nn.Module):
             "pred_keypoints_3d": keypoints,
             "pred_keypoints_2d": project(keypoints, cam),
         }
+
+
+def thin_body(body_model: nn.Module, keypoint_regressor: Tensor, num_vertices: int) -> tuple[nn.Module, Tensor]:
+    """A body of `num_vertices` vertices, drawn evenly, and those that keypoints need; and their regressor.
+
+    Losses over it are estimates of those over the whole surface, and its keypoints are the same.
+    """
+    needed = (keypoint_regressor != 0).any(0)
+    generator = torch.Generator().manual_seed(0)  # the same in every process and after a restart
+    drawn = torch.randperm(body_model.num_vertices, generator=generator)[:num_vertices]
+    needed[drawn] = True
+    keep = needed.nonzero()[:, 0]
+    return body_model.at_vertices(keep), keypoint_regressor[:, keep].float()

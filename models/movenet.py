@@ -114,7 +114,8 @@ class FeaturePyramid(nn.Module):
         self.smooth = nn.ModuleList((SeparableConv(24, 24), SeparableConv(32, 24), SeparableConv(64, 32)))
 
     def forward(self, x4: Tensor, x8: Tensor, x16: Tensor, x32: Tensor) -> tuple[Tensor, ...]:
-        lateral4, lateral8, lateral16, p32 = (conv(x) for conv, x in zip(self.laterals, (x4, x8, x16, x32), strict=True))
+        maps = (x4, x8, x16, x32)
+        lateral4, lateral8, lateral16, p32 = (conv(x) for conv, x in zip(self.laterals, maps, strict=True))
         p16 = self.smooth[2](_double(p32) + lateral16)
         p8 = self.smooth[1](_double(p16) + lateral8)
         return self.smooth[0](_double(p8) + lateral4), p8, p16, p32

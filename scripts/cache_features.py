@@ -1,4 +1,4 @@
-"""Draw synthetic people and keep what the frozen MoveNet sees of them, so that a network trains on them for many epochs.
+"""Draw synthetic people and keep what the frozen MoveNet sees of them, so that training can read them many times.
 
     python scripts/cache_features.py --output data/people --num_samples 50000 --num_workers 2
     python main.py --data_mode=synthetic --backbone=movenet --feature_cache=data/people ...

@@ -38,7 +38,7 @@ def main():
     if args.output.suffix != ".safetensors":
         raise UserError(f"--output {args.output}: the name must end in .safetensors")
     checkpoint = load_checkpoint(find_checkpoint(args.input))
-    state, config = leave_out_known_backbone(checkpoint["model"], checkpoint["config"])
+    state, config = leave_out_known_backbone(checkpoint.get("ema", checkpoint["model"]), checkpoint["config"])
     state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     write_checkpoint(args.output, {"model": state, "config": config})
     print(f"{args.output}: {len(state)} tensors, {args.output.stat().st_size / 1e6:.1f} MB")

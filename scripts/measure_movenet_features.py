@@ -1,6 +1,6 @@
 """Mean and spread of every channel of MoveNet's features over synthetic people: the units in which they are told.
 
-    python scripts/measure_movenet_features.py
+python scripts/measure_movenet_features.py
 """
 
 import argparse

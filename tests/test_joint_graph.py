@@ -6,6 +6,7 @@ import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import shortest_path
 
+from models.features import Features
 from models.graph_transformer import GraphTransformerBlock
 from models.joint_graph import JointEmbedding, JointGraph, tree_distances
 from utils.skeleton import SMPL_PARENTS
@@ -42,7 +43,7 @@ def test_a_fresh_graph_changes_nothing(adaptive, prior):
         make_graph=lambda: JointGraph(DIM, HEADS, relations() if prior else None, adaptive),
         joint_embedding=JointEmbedding(torch.randn(24, 16), DIM) if prior else None,
     ).eval()
-    features = [torch.randn(2, 8, s, s) for s in (56, 28, 14, 7)]
+    features = Features(tuple(torch.randn(2, 8, s, s) for s in (56, 28, 14, 7)), torch.zeros(2, 8))
     tokens, joints_2d = torch.randn(2, 26, DIM), torch.rand(2, 24, 2) * 2 - 1
     with_graph = block(tokens, features, joints_2d)
     block.joint_embedding = None

@@ -16,16 +16,17 @@ from models.movenet import (
     IMAGENET_STD,
     Conv,
     MoveNet,
-    MoveNetBackbone,
     build_movenet_backbone,
     load_movenet,
+    load_statistics,
 )
 from scripts import convert_movenet
 from utils.errors import UserError
-from utils.heatmaps import decode_argmax, decode_single_person, focus, to_crop_frame
+from utils.heatmaps import decode_argmax, decode_single_person, to_crop_frame
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "pretrained" / "movenet_thunder.safetensors"
+STATISTICS = WEIGHTS.with_name("movenet_features.safetensors")
 RECORDED = json.loads((Path(__file__).parent / "data" / "movenet_tfjs.json").read_text())
 
 
@@ -95,30 +96,50 @@ def test_padding_is_tensorflows(stride):
     torch.testing.assert_close(conv(x), F.conv2d(padded, conv.weight, conv.bias, stride))
 
 
-def test_backbone_maps(movenet, image):
-    backbone = MoveNetBackbone(movenet)
+def test_backbone_features(movenet, image):
+    backbone = build_movenet_backbone(WEIGHTS, STATISTICS)
     picture = image.repeat(2, 1, 1, 1)[..., 16:240, 16:240]
     features = backbone(picture)
-    assert [f.shape for f in features] == [
-        (2, c, s, s) for c, s in zip(backbone.channels, (56, 28, 14, 7), strict=True)
-    ]
-    assert not any(f.requires_grad for f in features)
+    for feature, channels, size in zip(features.maps, backbone.map_channels, (14, 7), strict=True):
+        assert feature.shape == (2, channels, size, size)
+    assert features.pooled.shape == (2, backbone.pooled_channels)
+    assert features.points.shape == (2, 17, backbone.point_channels)
     keypoints = to_crop_frame(decode_single_person(*movenet(picture)), (224, 224))
-    torch.testing.assert_close(features[3][:, -51:].mean((2, 3)), keypoints.flatten(1))
-    assert features[0][:, -17:].amax((2, 3)).median() > 2  # peaks of heatmaps count beside the other features
-    for f in features:
-        assert 0.3 < f.std() < 4
-    torch.testing.assert_close(backbone.train()(picture)[3], features[3])
+    torch.testing.assert_close(features.keypoints, keypoints)
+    torch.testing.assert_close(features.pooled[:, -51:], keypoints.flatten(1))
+    for f in (*features.maps, features.points):
+        assert 0.5 < f.std() < 2 and not f.requires_grad
+    torch.testing.assert_close(backbone.train()(picture).maps[0], features.maps[0])
+
+
+def test_points_are_read_where_the_keypoints_are(movenet, image):
+    """The stride-16 part of a point lies between the four cells around its keypoint."""
+    features = build_movenet_backbone(WEIGHTS, STATISTICS)(image)
+    coarse = features.maps[0]
+    size = coarse.shape[-1]
+    cell = ((features.keypoints[0, :, :2] + 1) / 2 * (size - 1)).floor().long().clamp(0, size - 2)
+    for point, (x, y) in zip(features.points[0, :, -coarse.shape[1] :], cell.tolist(), strict=True):
+        around = coarse[0, :, y : y + 2, x : x + 2].flatten(1)
+        assert (point >= around.amin(1) - 1e-4).all() and (point <= around.amax(1) + 1e-4).all()
 
 
 def test_fine_tuning_reaches_every_trainable_parameter():
     torch.manual_seed(0)
     backbone = build_movenet_backbone(None, frozen=False)
-    sum(f.square().mean() for f in backbone(torch.randn(1, 3, 64, 64))).backward()
+    seen = backbone(torch.randn(1, 3, 64, 64))
+    sum(f.square().mean() for f in (*seen.maps, seen.pooled, seen.points)).backward()
     trainable = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
-    assert {name.split(".")[1] for name in trainable} == {"trunk", "pyramid", "heads"}
+    assert {name.split(".")[1] for name in trainable} == {"trunk", "pyramid"}
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trainable.values())
     assert not any(p.requires_grad for p in build_movenet_backbone(None).parameters())
+
+
+def test_statistics_of_other_networks_are_refused(tmp_path):
+    with pytest.raises(UserError, match="not a readable"):
+        load_statistics(tmp_path / "absent.safetensors")
+    save_file({"top": torch.zeros(2, 3)}, tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match="does not hold the statistics"):
+        load_statistics(tmp_path / "other.safetensors")
 
 
 def test_argmax_finds_peaks_between_cells():
@@ -130,7 +151,7 @@ def test_argmax_finds_peaks_between_cells():
     assert found[:, 2].min() > 0.8
 
 
-def test_person_in_the_middle_is_read_and_the_other_faded_out():
+def test_person_in_the_middle_is_read_and_not_the_other():
     torch.manual_seed(0)
     middle, other = random_keypoints(24, 40), random_keypoints(2, 14)
     parts = people_maps([((32, 32), middle), ((8, 8), other)])
@@ -138,8 +159,6 @@ def test_person_in_the_middle_is_read_and_the_other_faded_out():
     found = decode_single_person(*parts)[0]
     assert (found[:, :2] / 4 - middle).abs().max() < 1e-4
     assert (decode_argmax(parts[0])[0, :, :2] / 4 - middle).norm(dim=1).min() > 5
-    faded = focus(parts[0], found[None])
-    assert (decode_argmax(faded)[0, :, :2] / 4 - middle).norm(dim=1).max() < 1.5
 
 
 def test_crop_frame_is_that_of_labels():

@@ -8,7 +8,8 @@ import torch
 
 from models.backbone import build_hrnet
 from models.build import build_model
-from models.graph_transformer import GraphTransformerBlock, Window, sample_bilinear
+from models.features import Features, sample_bilinear
+from models.graph_transformer import GraphTransformerBlock, Window
 from scripts.convert_smpler_checkpoint import convert_state
 from utils.errors import UserError
 from utils.options import get_args_parser
@@ -107,7 +108,7 @@ def test_sample_bilinear_is_exact_on_a_linear_ramp():
 def test_untrained_block_changes_the_estimate_little():
     torch.manual_seed(0)
     block = GraphTransformerBlock([8, 8, 8, 8], dim=32).eval()
-    features = [torch.randn(2, 8, s, s) for s in (56, 28, 14, 7)]
+    features = Features(tuple(torch.randn(2, 8, s, s) for s in (56, 28, 14, 7)), torch.zeros(2, 8))
     _, rotation, d_betas, d_cam = block(torch.randn(2, 26, 32), features, torch.rand(2, 24, 2) * 2 - 1)
     torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand_as(rotation), atol=1e-5, rtol=0)
     assert rotation.diagonal(dim1=-2, dim2=-1).sum(-1).mean() > 2.5  # trace 3 is the identity

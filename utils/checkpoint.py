@@ -1,7 +1,9 @@
 """Checkpoints: written whole, read without running code from them, loaded key by key or refused.
 
 A checkpoint is a dict: `model` (state dict), `config` (what rebuilds the network: models.build.config_from_args), and,
-to go on training, `optimizer` and `epoch`. A .safetensors file holds the weights, and the config as JSON.
+to go on training, `optimizer` and `epoch`. Where weights were averaged, `ema` has the averages, which are what everyone
+but the training that goes on wants, and `num_averaged` their number of steps. A .safetensors file holds the weights,
+and the config as JSON.
 """
 
 import json
@@ -12,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from utils.errors import UserError
 from utils.files import atomic_path
@@ -77,9 +80,12 @@ def save_checkpoint(
     config: dict,
     optimizer: torch.optim.Optimizer | None = None,
     epoch: int | None = None,
+    average: AveragedModel | None = None,
 ):
-    """Save a network (not its data-parallel wrapper) and, to go on training from it, its optimiser and epoch."""
+    """Save a network (not its data-parallel wrapper) and, to go on training from it, optimiser, epoch and averages."""
     content = {"model": model.state_dict(), "config": config}
+    if average is not None:
+        content |= {"ema": average.module.state_dict(), "num_averaged": int(average.n_averaged)}
     if optimizer is not None:
         content |= {"optimizer": optimizer.state_dict(), "epoch": epoch}
     write_checkpoint(path, content)
@@ -127,7 +133,7 @@ def load_model_weights(model: nn.Module, path: str | Path, expected_config: dict
     a file of its own. UserError says what does not fit, and leaves nothing to chance.
     """
     content = load_checkpoint(path)
-    state, config = content["model"], content["config"]
+    state, config = content.get("ema", content["model"]), content["config"]
     may_be_new, may_differ = None, set()
     if config.get("model_type") == "backbone" != expected_config["model_type"]:
         may_be_new, may_differ = TRANSFORMER_KEY, {"model_type", "num_transformers", "graph", "joint_prior"}

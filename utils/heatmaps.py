@@ -11,7 +11,6 @@ from torch import Tensor
 STRIDE = 4
 CELL_MIDDLE = (STRIDE - 1) / 2  # pixels from the first pixel of a cell to its middle
 FALLOFF = 1.8  # cells; MoveNet's softening of distances to the image centre and to regressed keypoints
-FOCUS_RADIUS = 4.0  # cells; a keypoint's own peak is about two cells wide
 
 
 def decode_argmax(heatmaps: Tensor) -> Tensor:
@@ -55,12 +54,6 @@ def decode_at(heatmaps: Tensor, regression: Tensor, offsets: Tensor, centres: Te
     offset = offsets.gather(3, cell.transpose(1, 2)[:, :, None].expand(b, k, 2, p)).permute(0, 3, 1, 2)
     xy = STRIDE * (torch.stack((cell % w, cell // w), -1) + offset)
     return torch.cat((xy, score[..., None]), dim=-1)
-
-
-def focus(heatmaps: Tensor, keypoints: Tensor) -> Tensor:
-    """heatmaps (B, K, h, w), faded out away from the keypoints (B, K, 3): those of one person in a crowd."""
-    distance = _distance((keypoints[..., :2].detach() - CELL_MIDDLE) / STRIDE, *heatmaps.shape[-2:])
-    return heatmaps / (1 + (distance / FOCUS_RADIUS).square())
 
 
 def to_crop_frame(keypoints: Tensor, size: tuple[int, int]) -> Tensor:

@@ -13,7 +13,7 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; {self.prog} --help lists every flag")
 
 
-def _number(kind: type, at_least: float | None = None, above: float | None = None):
+def _number(kind: type, at_least: float | None = None, above: float | None = None, below: float | None = None):
     """A parser of finite numbers in a range."""
 
     def parse(text: str):
@@ -24,6 +24,8 @@ def _number(kind: type, at_least: float | None = None, above: float | None = Non
             raise argparse.ArgumentTypeError(f"{text} is below {at_least}")
         if above is not None and value <= above:
             raise argparse.ArgumentTypeError(f"{text} is not above {above}")
+        if below is not None and value >= below:
+            raise argparse.ArgumentTypeError(f"{text} is not below {below}")
         return value
 
     parse.__name__ = {int: "whole number", float: "number"}[kind]  # argparse names it in "invalid ... value"
@@ -55,6 +57,9 @@ def get_args_parser() -> argparse.ArgumentParser:
     data.add_argument("--data_mode", choices=("h36m", "3dpw", "synthetic", "pose2sim"), default="h36m")
     data.add_argument("--data_root", metavar="DIR", help="default: $SMPL_POSE_DATA, else datasets/ or a link inside it")
     data.add_argument("--num_samples", type=positive, help="synthetic people in an epoch of training (default: 100000)")
+    data.add_argument(
+        "--feature_cache", type=Path, metavar="DIR", help="train on what scripts/cache_features.py has kept"
+    )
     data.add_argument("--batch_size", type=positive, default=100, help="per process (default: %(default)s)")
     data.add_argument("--val_batch_size", type=positive, default=128, help="per process (default: %(default)s)")
     data.add_argument("--num_workers", type=count, default=8, help="loaders per process (default: %(default)s)")
@@ -83,11 +88,15 @@ def get_args_parser() -> argparse.ArgumentParser:
     train.add_argument("--lr", type=_number(float, above=0), default=2e-4, help="Adam, constant (default: %(default)s)")
     train.add_argument("--lr_schedule", choices=("constant", "cosine"), default="constant", help="cosine: down to 0")
     train.add_argument("--warmup_steps", type=count, default=0, help="steps of linear rise to --lr")
+    train.add_argument("--weight_decay", type=weight, default=0.0, help="of linear and convolution weights, by AdamW")
+    train.add_argument("--ema", type=_number(float, at_least=0, below=1), default=0.0, help="decay of averaged weights")
     train.add_argument("--clip_grad", type=weight, default=0.0, help="largest norm of the gradient; 0: no limit")
     train.add_argument("--w_vert", type=weight, default=100.0, help="weight of the vertex loss")
     train.add_argument("--w_theta", type=weight, default=50.0, help="weight of the rotation loss")
     train.add_argument("--w_2dj", type=weight, default=100.0, help="weight of the 2D keypoint loss")
     train.add_argument("--w_3dj", type=weight, default=1000.0, help="weight of the 3D keypoint loss")
+    train.add_argument("--keypoint_loss", choices=("mse", "l1"), default="mse", help="of both keypoint losses")
+    train.add_argument("--loss_vertices", type=count, default=0, help="vertices that train; 0: all of the body's")
     train.add_argument(
         "--stage_weights",
         type=weight,
@@ -108,6 +117,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         raise UserError("--eval_only needs trained weights: add --load_checkpoint FILE, or --auto_load 1")
     if args.data_mode == "pose2sim" and not args.eval_only:
         raise UserError("--data_mode pose2sim is for evaluation: add --eval_only, or train on h36m, 3dpw or synthetic")
+    if args.feature_cache and (args.data_mode, args.backbone) != ("synthetic", "movenet"):
+        raise UserError(
+            "--feature_cache holds synthetic people as MoveNet sees them: add --data_mode synthetic --backbone movenet"
+        )
     if args.joint_prior != "none" and args.graph == "none":
         raise UserError(f"--joint_prior {args.joint_prior} needs a graph: add --graph adaptive or --graph static")
     if args.graph != "none" and args.model_type == "backbone":
