@@ -30,7 +30,9 @@ from utils.render import BACKENDS
 
 CHECKPOINT = PRETRAINED / "smpl_pose_s.safetensors"
 SHEET_HEIGHT = 1200  # pixels; the overlay alone keeps the photograph's resolution
-ARCHITECTURE = ("model_type", "backbone", "hrnet_type", "num_transformers", "graph", "joint_prior")
+ARCHITECTURE = (
+    "model_type", "backbone", "hrnet_type", "num_transformers", "graph", "joint_prior", "graph_entries", "prior_seed"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Options -> network and criterion. The only file of this package that sees `args`."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -72,15 +73,19 @@ def build_model(args) -> tuple[MeshRecovery, Criterion]:
 
 
 def build_block(args, backbone: nn.Module) -> GraphTransformerBlock:
-    """One block, with the joint graph and joint prior that `--graph` and `--joint_prior` name."""
+    """One block, with the joint graph and joint prior that `--graph`, `--joint_prior` and `--graph_entries` name."""
     make_graph, joint_embedding = None, None
     if args.graph != "none":
-        prior = load_joint_prior(args.joint_prior)
+        prior = load_joint_prior(args.joint_prior, seed=args.prior_seed)
         relations = None
         if prior is not None:
             relations = torch.from_numpy(np.concatenate((prior.text[None], prior.relations)))
-            joint_embedding = JointEmbedding(torch.from_numpy(prior.embedding), HIDDEN_DIM)
-        make_graph = lambda: JointGraph(HIDDEN_DIM, NUM_HEADS, relations, adaptive=args.graph == "adaptive")  # noqa: E731
+            if "embedding" in args.graph_entries:
+                joint_embedding = JointEmbedding(torch.from_numpy(prior.embedding), HIDDEN_DIM)
+        if {"bias", "conv"} & {*args.graph_entries}:
+            make_graph = functools.partial(
+                JointGraph, HIDDEN_DIM, NUM_HEADS, relations, args.graph == "adaptive", args.graph_entries
+            )
     return GraphTransformerBlock(
         backbone.map_channels,
         HIDDEN_DIM,
@@ -101,6 +106,8 @@ def config_from_args(args, body_model: BodyModel) -> dict:
         "num_transformers": args.num_transformers if args.model_type == "SMPL-Pose" else 0,
         "graph": args.graph,
         "joint_prior": args.joint_prior,
+        "graph_entries": sorted({*args.graph_entries}) if args.graph != "none" else [],
+        "prior_seed": args.prior_seed if args.joint_prior == "shuffled" else 0,
         "body": body_model.name,
         "num_vertices": body_model.num_vertices,
     }

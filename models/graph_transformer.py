@@ -92,7 +92,8 @@ class TransformerUnit(nn.Module):
         if self.graph is None:
             return self.exchange(tokens)
         bias, update = self.graph(tokens)
-        return self.exchange(tokens, bias=bias) + update
+        tokens = self.exchange(tokens, bias=bias)
+        return tokens if update is None else tokens + update
 
 
 class GraphTransformerBlock(nn.Module):

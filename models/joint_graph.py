@@ -8,8 +8,16 @@ Per head h, a score says how much joint i should listen to joint j:
               + c_h . tanh(phi(x_i) - psi(x_j))   from this image's tokens (CTR-GC, Chen et al., ICCV 2021)
 
 It enters as a bias of the attention's softmax and as a graph convolution beside it, each behind a gate that starts at
-zero: a network without the graph and one with a fresh graph give the same numbers, and the graph learns from there.
+zero, and what the joint descriptions mean as an addition to the tokens: a network without the graph and one with a
+fresh graph give the same numbers, and the graph learns from there.
+
+Left and right: every term commutes with SMPL_FLIP, the exchange of left and right joints. Scores of flipped tokens are
+the flipped scores, whatever was learned, and so is all that a unit of the transformer does with them. The network as a
+whole is not equivariant: its learned positions tell left from right, tokens have no parts that change sign in a mirror,
+and the backbone sees a mirrored picture with the same filters.
 """
+
+from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +25,7 @@ from torch import Tensor, nn
 
 from models.attention import LAYER_NORM_EPS
 from models.body_model import NUM_JOINTS
-from utils.skeleton import SMPL_PARENTS
+from utils.skeleton import SMPL_FLIP, SMPL_PARENTS
 
 
 def tree_distances(parents: tuple[int, ...] = SMPL_PARENTS) -> Tensor:
@@ -34,15 +42,25 @@ def tree_distances(parents: tuple[int, ...] = SMPL_PARENTS) -> Tensor:
 class JointGraph(nn.Module):
     """Scores between joints, and the two ways they act on the 26 tokens (joints, shape, camera).
 
-    relations: (R, 24, 24) of the joint prior, symmetric, unit scale, or None. adaptive: with the term of this image.
-    Shape and camera tokens neither send nor receive over the graph.
+    relations: (R, 24, 24) of the joint prior, symmetric and invariant under the flip, unit scale, or None. adaptive:
+    with the term of this image. entries: how the scores act, "bias" of the attention, graph "conv", or both; what
+    cannot act has no parameters. Shape and camera tokens neither send nor receive over the graph.
     """
 
-    def __init__(self, dim: int, num_heads: int, relations: Tensor | None, adaptive: bool, adaptive_dim: int = 8):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        relations: Tensor | None,
+        adaptive: bool,
+        entries: Collection[str] = ("bias", "conv"),
+        adaptive_dim: int = 8,
+    ):
         super().__init__()
         self.num_heads = num_heads
         distance = tree_distances()
         self.register_buffer("distance", distance, persistent=False)
+        self.register_buffer("flip", torch.tensor(SMPL_FLIP), persistent=False)
         # nearer joints score higher from the start; unit scale, as the prior's relations
         table = -torch.arange(distance.max() + 1).float()
         spread = table[distance]
@@ -57,14 +75,20 @@ class JointGraph(nn.Module):
             self.phi = nn.Linear(dim, num_heads * adaptive_dim)
             self.psi = nn.Linear(dim, num_heads * adaptive_dim)
             self.adaptive_weight = nn.Parameter(torch.zeros(num_heads, adaptive_dim))
-        self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
-        self.value = nn.Linear(dim, dim)
-        self.bias_gate = nn.Parameter(torch.zeros(num_heads))
-        self.conv_gate = nn.Parameter(torch.zeros(dim))
+        has_conv = "conv" in entries
+        self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPS) if adaptive or has_conv else None
+        self.value = nn.Linear(dim, dim) if has_conv else None
+        self.bias_gate = nn.Parameter(torch.zeros(num_heads)) if "bias" in entries else None
+        self.conv_gate = nn.Parameter(torch.zeros(dim)) if has_conv else None
+
+    def learned_graph(self) -> Tensor:
+        """L (H, 24, 24) float32, symmetric and the same for left and right."""
+        symmetric = (self.learned + self.learned.mT).float() / 2
+        return (symmetric + symmetric[:, self.flip][:, :, self.flip]) / 2
 
     def scores(self, joints: Tensor) -> Tensor:
         """Normalised joint tokens (B, 24, C) -> G (B or 1, H, 24, 24) float32, higher for joints that matter more."""
-        scores = self.hop.float()[:, self.distance] + (self.learned + self.learned.mT).float() / 2
+        scores = self.hop.float()[:, self.distance] + self.learned_graph()
         if self.relations is not None:
             scores = scores + torch.einsum("hr,rij->hij", self.relation_weight.float(), self.relations)
         scores = scores[None]
@@ -76,15 +100,24 @@ class JointGraph(nn.Module):
             scores = scores + torch.einsum("bijhd,hd->bhij", difference, self.adaptive_weight.float())
         return scores
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens (B, 26, C) -> bias for their attention (B or 1, H, 26, 26), update to add to them (B, 26, C)."""
+    def forward(self, tokens: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """tokens (B, 26, C) -> bias for their attention (B or 1, H, 26, 26), update to add to them (B, 26, C).
+
+        None for what is not among the entries.
+        """
         rest = tokens.shape[1] - NUM_JOINTS
-        joints = self.norm(tokens[:, :NUM_JOINTS])
+        joints = tokens[:, :NUM_JOINTS]
+        if self.norm is not None:
+            joints = self.norm(joints)
         scores = self.scores(joints)
-        bias = F.pad(self.bias_gate.float()[:, None, None] * scores, (0, rest, 0, rest))
-        value = self.value(joints).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        gathered = (scores.softmax(-1).to(value.dtype) @ value).transpose(1, 2).flatten(2)
-        return bias, F.pad(self.conv_gate * gathered, (0, 0, 0, rest))
+        bias, update = None, None
+        if self.bias_gate is not None:
+            bias = F.pad(self.bias_gate.float()[:, None, None] * scores, (0, rest, 0, rest))
+        if self.conv_gate is not None:
+            value = self.value(joints).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            gathered = (scores.softmax(-1).to(value.dtype) @ value).transpose(1, 2).flatten(2)
+            update = F.pad(self.conv_gate * gathered, (0, 0, 0, rest))
+        return bias, update
 
 
 class JointEmbedding(nn.Module):

@@ -1,22 +1,33 @@
 """The joint graph: distances, a start that changes nothing, and what it may and may not touch."""
 
+from itertools import combinations, product
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import shortest_path
 
+from models.build import build_block, config_from_args
 from models.features import Features
-from models.graph_transformer import GraphTransformerBlock
+from models.graph_transformer import GraphTransformerBlock, TransformerUnit, Window
 from models.joint_graph import JointEmbedding, JointGraph, tree_distances
-from utils.skeleton import SMPL_PARENTS
+from utils.errors import UserError
+from utils.options import GRAPH_ENTRIES, parse_args
+from utils.skeleton import SMPL_FLIP, SMPL_PARENTS
 
 DIM, HEADS = 32, 4
+FLIP = list(SMPL_FLIP)
+TOKEN_FLIP = [*FLIP, 24, 25]  # shape and camera stay
+MAPS = (14, 7)
 
 
 def relations(count: int = 5) -> torch.Tensor:
+    """Symmetric and the same for left and right, as those of every joint prior."""
     s = torch.randn(count, 24, 24)
-    return (s + s.mT) / 2
+    s = (s + s.mT) / 2
+    return (s + s[:, FLIP][:, :, FLIP]) / 2
 
 
 def open_gates(graph: JointGraph) -> JointGraph:
@@ -96,3 +107,99 @@ def test_every_parameter_learns_once_the_gates_move():
         (attended + update - target).square().mean().backward()
         optimizer.step()
     assert [n for n, p in graph.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def randomised(module: torch.nn.Module) -> torch.nn.Module:
+    """Every parameter at random, as if something had been learned."""
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return module
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_the_graph_commutes_with_the_exchange_of_left_and_right(adaptive):
+    graph = randomised(JointGraph(DIM, HEADS, relations(), adaptive))
+    tokens = torch.randn(2, 26, DIM)
+    bias, update = graph(tokens)
+    flipped_bias, flipped_update = graph(tokens[:, TOKEN_FLIP])
+    torch.testing.assert_close(flipped_bias, bias[:, :, TOKEN_FLIP][..., TOKEN_FLIP], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(flipped_update, update[:, TOKEN_FLIP], atol=1e-4, rtol=1e-4)
+    assert (bias - bias[:, :, TOKEN_FLIP][..., TOKEN_FLIP]).abs().max() > 0.01 or not adaptive
+
+
+def test_a_unit_with_the_graph_sees_a_mirrored_picture_mirrored():
+    """Flipping: maps are mirrored, joints change sides in their tokens and on the maps. The unit then gives the flipped
+    tokens, for any weights whose window table is symmetric, too."""
+    torch.manual_seed(0)
+    graph = JointGraph(DIM, HEADS, relations(), adaptive=True)
+    unit = randomised(TransformerUnit(DIM, HEADS, 0.0, num_scales=2, radius=2, graph=graph)).eval()
+    with torch.no_grad():
+        unit.window.bias_table += unit.window.bias_table.flip(-1)
+    maps = [torch.randn(2, DIM, size, size) for size in MAPS]
+    tokens, joints_2d = torch.randn(2, 26, DIM), torch.rand(2, 24, 2) * 2 - 1
+
+    def run(tokens, maps, joints_2d):
+        pixels = [m.flatten(2).mT for m in maps]
+        window = Window(joints_2d, MAPS[0], radius=2)
+        return unit(tokens, pixels, window.gather(pixels[0]), window.offset)
+
+    mirrored = joints_2d[:, FLIP] * torch.tensor([-1.0, 1.0])
+    flipped = run(tokens[:, TOKEN_FLIP], [m.flip(-1) for m in maps], mirrored)
+    plain = run(tokens, maps, joints_2d)
+    torch.testing.assert_close(flipped, plain[:, TOKEN_FLIP], atol=1e-4, rtol=1e-4)
+    assert (plain - plain[:, TOKEN_FLIP]).abs().max() > 0.1
+
+
+COMBINATIONS = [entries for n in (1, 2, 3) for entries in combinations(GRAPH_ENTRIES, n)]
+
+
+def block_of(*flags: str) -> GraphTransformerBlock:
+    """The block that these words on the command line build, on a backbone of two narrow maps."""
+    args = parse_args(["--backbone=movenet", *flags])
+    return build_block(args, SimpleNamespace(map_channels=[8, 8], point_channels=0))
+
+
+@pytest.mark.parametrize(("graph", "prior"), list(product(("adaptive", "static"), ("llm", "none"))))
+@pytest.mark.parametrize("entries", COMBINATIONS, ids=" ".join)
+def test_switches_of_the_entries(graph, prior, entries):
+    """Whatever the choice: what is built acts, what does not act is not built, and at the start nothing changes."""
+    flags = [f"--graph={graph}", f"--joint_prior={prior}", "--graph_entries", *entries]
+    if prior == "none" and entries == ("embedding",):
+        with pytest.raises(UserError, match="--joint_prior llm"):
+            block_of(*flags)
+        return
+    block = block_of(*flags).eval()
+    assert (block.joint_embedding is not None) == ("embedding" in entries and prior == "llm")
+    found = [unit.graph for unit in block.units]
+    assert all((g is not None) == bool({"bias", "conv"} & {*entries}) for g in found)
+    features = Features(tuple(torch.randn(2, 8, size, size) for size in MAPS), torch.zeros(2, 8))
+    inputs = torch.randn(2, 26, 128), features, torch.rand(2, 24, 2) * 2 - 1
+    outputs = block(*inputs)
+    sum(output.square().sum() for output in outputs).backward()
+    assert [name for name, parameter in block.named_parameters() if parameter.grad is None] == []
+
+    plain = block_of("--graph=none").eval()
+    plain.load_state_dict({name: block.state_dict()[name] for name in plain.state_dict()})
+    for a, b in zip(outputs, plain(*inputs), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_a_checkpoint_says_where_its_graph_acts():
+    body = SimpleNamespace(name="body", num_vertices=1)
+
+    def config(*flags):
+        return config_from_args(parse_args([*flags]), body)
+
+    shuffled = ["--graph=static", "--joint_prior=shuffled", "--prior_seed=3"]
+    assert config(*shuffled)["prior_seed"] == 3
+    assert config(*shuffled)["graph_entries"] == ["bias", "conv", "embedding"]
+    assert config(*shuffled, "--graph_entries", "conv", "bias", "conv")["graph_entries"] == ["bias", "conv"]
+    assert config("--graph_entries", "bias", "--prior_seed=3") == config()  # no graph, no difference
+
+
+def test_the_seed_chooses_the_shuffled_prior():
+    one, same, other = (
+        block_of("--graph=static", "--joint_prior=shuffled", f"--prior_seed={seed}").units[0].graph.relations
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, same) and not torch.equal(one, other)

@@ -25,6 +25,8 @@ SMPLER_KEY = re.compile(r"(module\.)?(SMPL_predictor|smpl_handler|init_query_lay
 # what a backbone checkpoint lacks, and what one without a graph lacks: that starts fresh
 TRANSFORMER_KEY = re.compile(r"(initial_tokens|blocks)\.")
 GRAPH_KEY = re.compile(r"blocks\.\d+\.(units\.\d+\.graph|joint_embedding)\.")
+# what a config says of the graph
+GRAPH_KEYS = {"graph", "joint_prior", "graph_entries", "prior_seed"}
 # differences in these are told before tensors are compared: the flag to change, by key of the config
 CONFIG_FLAGS = {
     "backbone": "--backbone",
@@ -33,6 +35,8 @@ CONFIG_FLAGS = {
     "num_transformers": "--num_transformers",
     "graph": "--graph",
     "joint_prior": "--joint_prior",
+    "graph_entries": "--graph_entries",
+    "prior_seed": "--prior_seed",
 }
 
 
@@ -136,9 +140,9 @@ def load_model_weights(model: nn.Module, path: str | Path, expected_config: dict
     state, config = content.get("ema", content["model"]), content["config"]
     may_be_new, may_differ = None, set()
     if config.get("model_type") == "backbone" != expected_config["model_type"]:
-        may_be_new, may_differ = TRANSFORMER_KEY, {"model_type", "num_transformers", "graph", "joint_prior"}
+        may_be_new, may_differ = TRANSFORMER_KEY, {"model_type", "num_transformers", *GRAPH_KEYS}
     elif config.get("graph") == "none" != expected_config["graph"]:
-        may_be_new, may_differ = GRAPH_KEY, {"graph", "joint_prior"}
+        may_be_new, may_differ = GRAPH_KEY, GRAPH_KEYS
     _compare_configs(path, config, expected_config, may_differ)
 
     own = model.state_dict()
@@ -162,8 +166,9 @@ def _compare_configs(path: str | Path, config: dict, expected: dict, may_differ:
     """UserError naming the first difference that keeps the weights from fitting, and the flag that mends it."""
     for key, flag in CONFIG_FLAGS.items():
         if key in config and key not in may_differ and config[key] != expected[key]:
+            theirs, ours = (" ".join(v) if isinstance(v, list) else v for v in (config[key], expected[key]))
             raise UserError(
-                f"{path} was made with {flag} {config[key]}, this run has {flag} {expected[key]}: "
+                f"{path} was made with {flag} {theirs}, this run has {flag} {ours}: "
                 "change the flag, or choose another checkpoint"
             )
     if config.get("num_vertices", expected["num_vertices"]) != expected["num_vertices"]:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from utils.errors import UserError
 
+GRAPH_ENTRIES = ("bias", "conv", "embedding")
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, like those of everything else."""
@@ -77,6 +79,14 @@ def get_args_parser() -> argparse.ArgumentParser:
     network.add_argument("--num_transformers", type=positive, default=3, help="graph transformer blocks")
     network.add_argument("--graph", choices=("adaptive", "static", "none"), default="none")
     network.add_argument("--joint_prior", choices=("llm", "kinematic", "shuffled", "none"), default="none")
+    network.add_argument(
+        "--graph_entries",
+        choices=GRAPH_ENTRIES,
+        nargs="+",
+        default=list(GRAPH_ENTRIES),
+        help="where the graph acts: bias of the attention, graph convolution, token embedding (default: all)",
+    )
+    network.add_argument("--prior_seed", type=count, default=0, help="which permutation --joint_prior shuffled is")
 
     body = parser.add_argument_group("body")
     body.add_argument("--smpl_path", metavar="FILE", help="body in SMPL layout (default: SMPL in meta_data, else open)")
@@ -125,6 +135,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         raise UserError(f"--joint_prior {args.joint_prior} needs a graph: add --graph adaptive or --graph static")
     if args.graph != "none" and args.model_type == "backbone":
         raise UserError(f"--graph {args.graph} needs the transformer: use --model_type SMPL-Pose, or --graph none")
+    if args.graph != "none" and args.joint_prior == "none" and set(args.graph_entries) == {"embedding"}:
+        raise UserError(
+            "--graph_entries embedding alone needs a prior to embed: add --joint_prior llm, or bias or conv"
+        )
     num_stages = 1 + (args.num_transformers if args.model_type == "SMPL-Pose" else 0)
     if args.stage_weights and (len(args.stage_weights) != num_stages or not any(args.stage_weights)):
         raise UserError(f"--stage_weights: this network has {num_stages} stages, give a weight for each, not all 0")
