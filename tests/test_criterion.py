@@ -63,7 +63,7 @@ def make_outputs(regressor, seed):
     }
 
 
-def by_hand(outputs, batch, regressor):
+def by_hand(outputs, batch, regressor, keypoint_loss=lambda error: error**2):
     """The four losses with loops and explicit lists of entries."""
     rotmat = roma.rotvec_to_rotmat(batch["pose"].view(6, 24, 3))
     vertices, _ = TinyBody()(rotmat, batch["betas"])
@@ -79,9 +79,9 @@ def by_hand(outputs, batch, regressor):
         if batch["has_keypoints_3d"][i]:
             pred = outputs["pred_keypoints_3d"][i] - outputs["pred_keypoints_3d"][i, hips].mean(0)
             gt = gt_3d[:, :3] - gt_3d[hips, :3].mean(0)
-            kp3d.append(gt_3d[:, 3:] * (pred - gt) ** 2)
+            kp3d.append(gt_3d[:, 3:] * keypoint_loss(pred - gt))
         confidence = gt_2d[:, 2:] * batch["has_keypoints_2d"][i]
-        kp2d.append(confidence * (outputs["pred_keypoints_2d"][i] - gt_2d[:, :2]) ** 2)
+        kp2d.append(confidence * keypoint_loss(outputs["pred_keypoints_2d"][i] - gt_2d[:, :2]))
     means = [torch.stack(entries).mean() for entries in (vert, theta, kp2d, kp3d)]
     return dict(zip(("vert", "theta", "2dj", "3dj"), means, strict=True))
 
@@ -93,6 +93,12 @@ def test_losses_equal_those_by_hand(outputs, batch, regressor):
         torch.testing.assert_close(losses[name], value)
     weights = {"vert": 100, "theta": 50, "2dj": 100, "3dj": 1000}
     torch.testing.assert_close(losses["loss"], sum(weights[name] * value for name, value in expected.items()))
+
+
+def test_absolute_keypoint_losses_equal_those_by_hand(outputs, batch, regressor):
+    losses = Criterion(TinyBody(), regressor, keypoint_loss="l1")(outputs, batch)
+    for name, value in by_hand(outputs, batch, regressor, torch.abs).items():
+        torch.testing.assert_close(losses[name], value)
 
 
 def test_perfect_estimate_costs_nothing(batch, regressor):

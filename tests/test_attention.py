@@ -1,0 +1,69 @@
+"""The attention of training on the CPU against the fused one, in value and in gradient."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from models.attention import AttentionLayer, attend
+
+SIZES = {"the tokens": (26, 26), "a map": (26, 196), "a window": (1, 16)}
+
+
+def inputs(num_queries: int, num_keys: int, biased: str, dtype=torch.float32) -> list[torch.Tensor | None]:
+    """q, k, v and a bias of the kind that the network has: one for all images, one for each, or none."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape):
+        return torch.randn(*shape, generator=generator).to(dtype).requires_grad_()
+
+    bias = {"none": None, "shared": (1, 4, num_queries, num_keys), "own": (2, 4, num_queries, num_keys)}[biased]
+    shapes = (2, 4, num_queries, 8), (2, 4, num_keys, 8), (2, 4, num_keys, 8), bias
+    return [None if shape is None else random(*shape) for shape in shapes]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("biased", ["none", "shared", "own"])
+def test_training_path_equals_the_fused_one(size, biased):
+    tensors = inputs(*SIZES[size], biased)
+    given = [tensor for tensor in tensors if tensor is not None]
+    q, k, v, bias = tensors
+    found, expected = attend(q, k, v, bias), F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    weight = torch.randn_like(expected)
+    gradients = zip(
+        torch.autograd.grad((found * weight).sum(), given),
+        torch.autograd.grad((expected * weight).sum(), given),
+        strict=True,
+    )
+    for a, b in gradients:
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(attend(q, k, v, bias), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("biased", ["none", "own"])
+def test_bfloat16_stays_near_float32(biased):
+    low = inputs(26, 196, biased, torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend(*low)
+    expected = attend(*(None if tensor is None else tensor.float() for tensor in low))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, atol=0.03, rtol=0.03)
+    # the softmax itself is of float32: rows of 196 bfloat16 numbers would not sum to one
+    ones = torch.ones_like(low[2])
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(
+            attend(low[0], low[1], ones, low[3]).float(), ones[:, :, :26].float(), atol=0.01, rtol=0
+        )
+
+
+def test_a_layer_gives_the_same_in_training_and_evaluation_under_autocast():
+    torch.manual_seed(0)
+    layer = AttentionLayer(32, 4).eval()
+    tokens, bias = torch.randn(2, 26, 32), torch.randn(1, 4, 26, 26)
+    with torch.autocast("cpu", torch.bfloat16):
+        trained = layer(tokens, bias=bias)
+        with torch.no_grad():
+            evaluated = layer(tokens, bias=bias)
+    torch.testing.assert_close(trained, evaluated, atol=0.05, rtol=0.02)
+    torch.testing.assert_close(evaluated.float(), layer(tokens, bias=bias), atol=0.05, rtol=0.02)
