@@ -23,8 +23,7 @@ _PARTS = {"test": (0,), "val": (1,), "train": tuple(range(2, 10))}
 class Assets:
     """photos: list of (H, W, 3) uint8 RGB; pictures (N, h, w, 3) float32 sRGB tiles; fabrics (N, h, w, 3) float32
     linear RGB; environments: list of (9, 3) irradiance (see `synthetic_shade.irradiance`) of mean 1; skins: list of
-    (H, W, 3) float32,
-    linear RGB relative to the mean skin."""
+    (H, W, 3) float32, linear RGB relative to the mean skin."""
 
     photos: list
     pictures: np.ndarray

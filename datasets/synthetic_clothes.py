@@ -93,7 +93,7 @@ class Wardrobe:
     """All surfaces clothes are made of, and where things are on the mean body in its rest pose.
 
     Attributes: sheets (dict of Sheet: "tight", "loose", "skirt", "hair"), rest (V, 3), joint positions by name (`at`),
-    keypoint positions by name (`key`), floor height, geometry for `synthetic_shade.cloth_color`.
+    keypoint positions by name (`key`), floor height, geometry for `synthetic_patterns.cloth_color`.
     """
 
     def __init__(self, body):

@@ -1,8 +1,8 @@
-"""Fabrics, skin tones and hair colours of synthetic people, as rows of `synthetic_shade.MATERIAL`."""
+"""Fabrics, skin tones and hair colours of synthetic people, as rows of `synthetic_patterns.MATERIAL`."""
 
 import numpy as np
 
-from datasets.synthetic_shade import (
+from datasets.synthetic_patterns import (
     BLOCK,
     CAMOUFLAGE,
     CHECKS,
@@ -14,8 +14,8 @@ from datasets.synthetic_shade import (
     PLAIN,
     STRIPES,
     WEAVE,
-    srgb_to_linear,
 )
+from datasets.synthetic_shade import srgb_to_linear
 
 # sRGB, 0 to 255
 CLOTH_COLORS = np.array(

@@ -1,11 +1,12 @@
-"""Dressing a person: which garments, hair and things, how long, how loose, in which fabric."""
+"""Dressing a person: which garments, how long, how loose, in which fabric; then hair and things."""
 
 import numpy as np
 
 from datasets.synthetic_clothes import Layer, Prop, fold_noise
+from datasets.synthetic_head import dress_head
 from datasets.synthetic_materials import cloth_material, cloth_tint, denim, hair_material, plain_material, skin_tint
-from datasets.synthetic_shade import PLAIN, SHIRT, SKIN, SOLE, TROUSERS
-from utils.skeleton import SMPL_JOINTS
+from datasets.synthetic_patterns import PLAIN, SHIRT, SKIN, SOLE, TROUSERS
+from datasets.synthetic_things import hand_things
 
 
 def dress(rng, wardrobe, images, skins):
@@ -13,18 +14,18 @@ def dress(rng, wardrobe, images, skins):
 
     images: number of fabric pictures that pattern IMAGE may use.
     """
-    outfit = _Outfit(rng, wardrobe, images)
+    outfit = Outfit(rng, wardrobe, images)
     outfit.body()
     outfit.shoes()
-    outfit.head()
-    outfit.things()
+    dress_head(outfit)
+    hand_things(outfit)
     skin = plain_material(rng, skin_tint(rng), SKIN, rng.uniform(0.02, 0.12))
     skin["second"] = outfit.hair_color["color"]
     skin["mottle"] = rng.uniform(0.0, 0.12)
     return skin, int(rng.integers(skins)), outfit.layers, outfit.props
 
 
-class _Outfit:
+class Outfit:
     """Collects layers and props, from the innermost to the outermost."""
 
     def __init__(self, rng, wardrobe, images):
@@ -215,125 +216,9 @@ class _Outfit:
         below = np.clip((wardrobe.floor + 0.06 - wardrobe.rest[:, 1]) / 0.06, 0, 1)
         self.garment(wardrobe.foot_coverage(height), material, 0.009, 0, "loose", flare=rng.uniform(0, 0.012) * below)
 
-    def head(self):
-        """Hair, then perhaps a hat and glasses."""
-        rng, wardrobe = self.rng, self.wardrobe
-        rest = wardrobe.rest
-        style = rng.choice(
-            ("bald", "short", "full", "long", "bun", "tail", "afro"), p=(0.07, 0.37, 0.18, 0.17, 0.07, 0.09, 0.05)
-        )
-        ear = 0.5 * (self.key["L_Ear"] + self.key["R_Ear"])
-        top = self.key["Top_of_Head"]
-        if style != "bald":
-            covers_ears = style == "long" or (style == "full" and rng.random() < 0.5)
-            front = rng.uniform(0.045, 0.075) if rng.random() < 0.85 else rng.uniform(0.02, 0.045)
-            back = rng.uniform(-0.1, -0.05)
-            coverage = wardrobe.hair_coverage(front, rng.uniform(-0.03, 0.02), back, covers_ears)
-            depth = {"short": (0.004, 0.012), "full": (0.014, 0.03), "long": (0.01, 0.02), "afro": (0.04, 0.09)}
-            thick = rng.uniform(*depth.get(style, (0.005, 0.012)))
-            inward = np.clip(coverage / (0.03 if style != "afro" else 0.06), 0, 1)  # thinner at the hair line
-            crown = np.clip((rest[:, 1] - ear[1]) / (top[1] - ear[1]), 0, 1)
-            offset = thick * (0.25 + 0.75 * inward) * (0.7 + 0.5 * crown)
-            offset *= 1 + 0.5 * fold_noise(rest, coverage, 0.05, 1.0, rng.integers(1 << 20))
-            self.layers.append(Layer("tight", coverage, (0.002 + offset).astype(np.float32), self.hair_color))
-        head = SMPL_JOINTS.index("head")
-        if style == "long":
-            sheet = wardrobe.sheets["hair"]
-            low = rng.uniform(sheet.points[:, 1].min() + 0.02, self.at["neck"][1] + 0.03)
-            turn = np.abs(np.arctan2(sheet.points[:, 0], ear[2] - sheet.points[:, 2]))
-            coverage = np.minimum(sheet.points[:, 1] - low, 0.1 * (rng.uniform(1.6, 2.1) - turn))
-            waves = fold_noise(sheet.points, coverage, 0.05, 4.0, rng.integers(1 << 20))
-            offset = 0.006 + rng.uniform(0, 0.02) + 0.008 * waves
-            self.layers.append(
-                Layer("hair", coverage.astype(np.float32), offset.astype(np.float32), self.hair_color, False)
-            )
-        elif style == "bun":
-            size = rng.uniform(0.03, 0.055)
-            height = rng.uniform(ear[1], top[1])
-            self.ball(
-                head,
-                (0, height, ear[2] - 0.1 + 0.5 * max(height - ear[1] - 0.05, 0)),
-                (size, size, size),
-                self.hair_color,
-            )
-        elif style == "tail":
-            length = rng.uniform(0.08, 0.17)
-            self.ball(head, (0, ear[1] + 0.02 - length, ear[2] - 0.13), (0.03, length, 0.035), self.hair_color)
-        if rng.random() < 0.16:
-            material = self.cloth(0.25)
-            line = rng.uniform(0.03, 0.055)
-            coverage = wardrobe.hair_coverage(line, line - rng.uniform(0.01, 0.05), rng.uniform(-0.05, 0.02), True)
-            self.layers.append(
-                Layer("tight", coverage, np.full(len(rest), rng.uniform(0.014, 0.026), np.float32), material)
-            )
-            eyes = 0.5 * (self.key["L_Eye"] + self.key["R_Eye"])
-            if rng.random() < 0.55:  # a peak, at times worn backwards
-                back = rng.random() < 0.1
-                z = ear[2] - 0.1 if back else eyes[2] + 0.035
-                self.ball(head, (0, eyes[1] + line + 0.01, z), (0.075, 0.008, 0.07), material)
-            elif rng.random() < 0.4:  # a brim all around
-                self.ball(head, (0, eyes[1] + line + 0.015, ear[2] + 0.01), (0.16, 0.008, 0.18), material)
-        if rng.random() < 0.13:
-            eyes = (self.key["L_Eye"], self.key["R_Eye"])
-            dark = plain_material(rng, rng.uniform(0.005, 0.05, 3), PLAIN, 0.5)
-            for eye in eyes:
-                self.ball(head, np.add(eye, (0, 0, 0.012)), (0.026, 0.02, 0.006), dark)
-
-    def things(self):
-        """Backpacks, bags, things in the hands, gloves."""
-        rng, at = self.rng, self.at
-        chest = SMPL_JOINTS.index("spine3")
-        if rng.random() < 0.06:
-            material = self.cloth(0.2)
-            self.shape("box", chest, at["spine3"] + (0, -0.02, -0.2), (0.14, 0.2, 0.08), material)
-            for side in (-0.11, 0.11):
-                self.ball(chest, at["spine3"] + (side, 0.07, 0.02), (0.02, 0.14, 0.135), material)
-        for side, sign in (("L", 1), ("R", -1)):
-            if rng.random() > 0.1:
-                continue
-            hand = SMPL_JOINTS.index(f"{side}_hand")
-            place = at[f"{side}_hand"] + (0.02 * sign, -0.03, 0)
-            material = plain_material(rng, cloth_tint(rng), PLAIN, rng.uniform(0, 0.4))
-            shape = rng.choice(("box", "ball", "rod"))
-            if shape == "box":
-                size = rng.uniform(0.01, 0.1, 3)
-            elif shape == "ball":
-                size = np.full(3, rng.uniform(0.03, 0.12))
-            else:
-                size = np.array([0.012, 0.012, rng.uniform(0.1, 0.6)]) * rng.uniform(0.7, 1.6)
-            self.shape(shape, hand, place - (0, 0.6 * size[1], 0), size, material)
-        if rng.random() < 0.03:
-            wrist = at["L_wrist"][0] + rng.uniform(-0.05, 0.02)
-            gloves = plain_material(rng, cloth_tint(rng), PLAIN, 0.05)
-            self.garment((self.wardrobe.side - wrist).astype(np.float32), gloves, 0.004, 0, "tight")
-
     def ball(self, bone, centre, radii, material):
         self.shape("ball", bone, centre, radii, material)
 
     def shape(self, shape, bone, centre, size, material):
         affine = np.concatenate((np.diag(np.asarray(size, float)), np.asarray(centre, float)[:, None]), 1)
         self.props.append(Prop(shape, bone, affine.astype(np.float32), material))
-
-
-def seat(rng, joints, facing):
-    """Something to sit on under a person who sits in the air: world joints (24, 3), pelvis rotation (3, 3) -> list of
-    Prop."""
-    pelvis, knees, ankles = joints[0], joints[[4, 5]], joints[[7, 8]]
-    hips = joints[[1, 2]]
-    sitting = (np.abs(hips[:, 1] - knees[:, 1]) < 0.2).all() and (knees[:, 1] - ankles[:, 1] > 0.2).all()
-    top = pelvis[1] - 0.12
-    if not sitting or top < 0.1 or rng.random() < 0.2:
-        return []
-    ahead = facing[:, 2] * (1, 0, 1)
-    ahead = ahead / (np.linalg.norm(ahead) + 1e-9)
-    axes = np.stack((np.cross((0, 1, 0), ahead), (0, 1, 0), ahead), 1)
-    material = plain_material(rng, cloth_tint(rng), PLAIN, rng.uniform(0, 0.2))
-    material["mottle"] = rng.uniform(0, 0.5)
-    half = np.array([rng.uniform(0.18, 0.5), rng.choice((0.5 * top, 0.03)), rng.uniform(0.15, 0.25)])
-    centre = np.array([pelvis[0], top - half[1], pelvis[2]]) + 0.05 * ahead
-    props = [Prop("box", -1, np.column_stack((axes * half, centre)).astype(np.float32), material)]
-    if rng.random() < 0.5:
-        back = np.array([half[0], rng.uniform(0.15, 0.35), 0.03])
-        centre = np.array([pelvis[0], top + back[1], pelvis[2]]) - 0.2 * ahead
-        props.append(Prop("box", -1, np.column_stack((axes * back, centre)).astype(np.float32), material))
-    return props

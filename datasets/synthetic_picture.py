@@ -7,13 +7,15 @@ import numpy as np
 from numba import njit
 
 from datasets.synthetic_body import bounds
-from datasets.synthetic_outfits import dress, seat
+from datasets.synthetic_flat_things import paint_occluders
+from datasets.synthetic_outfits import dress
 from datasets.synthetic_people import build_mesh, join
 from datasets.synthetic_render import SUPERSAMPLING, look_along, perspective, rasterize
-from datasets.synthetic_scene import Shadow, View, paint_background, paint_occluders
+from datasets.synthetic_scene import Shadow, View, paint_background
 from datasets.synthetic_shade import shade
 from datasets.synthetic_skin import LEVELS
 from datasets.synthetic_subject import draw_bystander, turn
+from datasets.synthetic_things import seat
 from utils.skeleton import J24, SMPL_JOINTS
 
 SHADOW_SIZE = 160
@@ -34,17 +36,19 @@ _DEPTH = {
     "Head": 0.16,
 }
 DEPTHS = np.array([next((depth for part, depth in _DEPTH.items() if part in name), 0.11) for name in J24])
-_TOUCHING = [SMPL_JOINTS.index(name) for name in ("L_foot", "R_foot", "L_ankle", "R_ankle", "L_hand", "R_hand",
-"L_knee",
-                                                  "R_knee", "pelvis", "head", "spine2")]  # fmt: skip
+_TOUCHING = [
+    SMPL_JOINTS.index(name)
+    for name in (
+        "L_foot", "R_foot", "L_ankle", "R_ankle", "L_hand", "R_hand", "L_knee", "R_knee", "pelvis", "head", "spine2",
+    )
+]  # fmt: skip
 
 
 @dataclass
 class Picture:
     """image (n, n, 3) uint8 RGB; keypoints (24, 2) px of the J24; inside (24,) bool: within the picture; visible (24,)
-    bool:
-    inside and not hidden; mask (n, n) bool where the person and what it
-    wears is nearest, before flat occluders."""
+    bool: inside and not hidden; mask (n, n) bool: where the person and what it wears is nearest, before flat
+    occluders."""
 
     image: np.ndarray
     keypoints: np.ndarray
@@ -80,7 +84,7 @@ def draw_light(rng, environments):
 
 def draw_people(rng, generator, subject, clean):
     """The mesh of a Subject, dressed, perhaps on a seat and with somebody else nearby -> Mesh, its number of layers,
-    skin."""
+    skin, contacts (N, 4) with the floor (see `synthetic_trace.trace`)."""
     wardrobe = generator.wardrobe
     joints = (subject.transforms[:, :, :3] @ wardrobe.joints[..., None])[..., 0] + subject.transforms[:, :, 3]
     look = dress(rng, wardrobe, len(generator.fabrics), len(generator.skins))
@@ -165,8 +169,7 @@ def render_picture(rng, generator, subject, size, zoom_out=1.0, gain=(1.0, 1.0, 
 @njit(cache=True, error_model="numpy")
 def quantize(image, contrast, offset, noise, gain):
     """image (H, W, 3) about 0 to 1, times contrast (3,), plus offset (3,) and noise (H, W), clipped, times gain (3,),
-    rounded
-    -> (H, W, 3) uint8."""
+    rounded -> (H, W, 3) uint8."""
     out = np.empty(image.shape, np.uint8)
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
