@@ -3,6 +3,7 @@
 One process, or several under torchrun or `python -m torch.distributed.launch --use_env`.
 """
 
+import math
 import time
 from pathlib import Path
 
@@ -12,15 +13,16 @@ from torch import Tensor, nn
 from datasets.build import FILES, build_dataset, build_loader
 from models.build import build_model, config_from_args, name_keypoint_regressor
 from models.features import network_input
-from utils.checkpoint import epoch_path, find_checkpoint, find_newest, load_model_weights, save_checkpoint
+from utils.checkpoint import find_checkpoint, load_model_weights
+from utils.checkpoint_folder import CheckpointFolder
 from utils.distributed import (
+    any_rank,
     broadcast_buffers,
     choose_device,
     data_parallel,
     gather_rows,
     is_main,
     let_rank_zero_speak,
-    mean_over_ranks,
     print_once,
     process_group,
     rank,
@@ -30,10 +32,14 @@ from utils.distributed import (
 )
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
+from utils.finite import FiniteWatch, all_finite
+from utils.interrupt import Interrupt
 from utils.logger import Logger, keypoint_picture, progress, to_json
 from utils.metrics import format_table, mpjpe, mpvpe, pa_mpjpe, summarize
 from utils.optimizer import build_optimizer, running_average
 from utils.options import parse_args
+from utils.row_report import RowReport
+from utils.run_state import RunState
 from utils.schedule import lr_factor, set_lr
 
 LOGS = Path("logs")
@@ -49,7 +55,7 @@ def main():
 
 
 def run(args, device: torch.device):
-    """The whole flow. Everything a user may get wrong is met before anything is written."""
+    """Build, load, then evaluate or train. Everything a user may get wrong is met before anything is written."""
     seed_everything(args.seed)
     model, criterion = build_model(args)
     config = config_from_args(args, model.body_model)
@@ -57,92 +63,140 @@ def run(args, device: torch.device):
     print_once(f"body {protocol['body']}; keypoint regressor {name_keypoint_regressor(args, model.body_model)}")
 
     def loader_of(split: str, batch_size: int):
-        dataset = build_dataset(args, split)
-        return build_loader(dataset, batch_size, args.num_workers, split == "train", args.seed, rank(), world_size())
+        dataset, train = build_dataset(args, split), split == "train"
+        mine = args.seed, rank(), world_size()
+        return build_loader(dataset, batch_size, args.num_workers, train, *mine, skip_bad_rows=True)
 
     folder = LOGS / args.exp_name
-    newest = find_newest(folder / "checkpoints") if args.auto_load else None
+    checkpoints = CheckpointFolder(folder / "checkpoints", args.keep_last)
+    newest = checkpoints.newest_intact() if any_rank(args.auto_load)[0] else None
     checkpoint = load_weights(model, newest or args.load_checkpoint, config)
     if args.eval_only and checkpoint is None:
-        raise UserError(f"nothing to evaluate: no epoch_*.pt in {folder / 'checkpoints'}; check --exp_name")
+        raise UserError(f"nothing to evaluate: no epoch_*.pt in {checkpoints.folder}; check --exp_name")
     if args.eval_only and checkpoint["config"].get("model_type") != args.model_type:
         raise UserError("the checkpoint holds no trained transformer: evaluate it with --model_type backbone")
     model, criterion = model.to(device), criterion.to(device)
+    rows = RowReport(None if args.eval_only else folder)
     val_loader = loader_of("val", args.val_batch_size) if args.eval_only or args.eval_epochs else None
     if args.eval_only:
-        report_metrics(evaluate(model, criterion, val_loader, device, args.precision), protocol, args.metrics_json)
+        report = evaluate(model, criterion, val_loader, device, args.precision, rows)
+        report_metrics(report, protocol, args.metrics_json)
         return
 
-    train_loader = loader_of("train", args.batch_size)
+    loader = loader_of("train", args.batch_size)
     optimizer = build_optimizer(model, args.lr, args.weight_decay)
     average = running_average(model, args.ema) if args.ema else None
-    start = resume(model, average, optimizer, checkpoint, newest) if newest else 0
-    if start >= args.num_epochs:
-        print_once(f"{newest} has all {args.num_epochs} epochs behind it: raise --num_epochs to train on")
-        return
+    state = RunState(model, optimizer, average, len(loader), args.batch_size)
+    if newest:
+        state.restore(checkpoint, newest, vars(args), device)
     # The plain backbone model reads the coarsest map alone, so the last fusions of the finer ones get no gradient
     model = data_parallel(model, find_unused_parameters=args.model_type == "backbone")
     logger = Logger(folder, vars(args), fresh=newest is None)
-    averaged = average.module if average else None
-    for epoch in range(start, args.num_epochs):
-        started, last = time.perf_counter(), epoch + 1 == args.num_epochs
-        seed_everything(args.seed, epoch, rank())  # of its own, so that a resumed run draws what it would have drawn
-        losses = train_one_epoch(model, average, criterion, optimizer, train_loader, logger, device, epoch, args)
-        lr = optimizer.param_groups[0]["lr"]
-        record = {"epoch": epoch, "lr": lr, "train": losses, "train_seconds": time.perf_counter() - started}
-        if is_main() and (last or (epoch + 1) % args.save_epochs == 0):
-            save_checkpoint(epoch_path(folder / "checkpoints", epoch), unwrap(model), config, optimizer, epoch, average)
-        if val_loader and (last or (epoch + 1) % args.eval_epochs == 0):
-            record["val"] = evaluate(averaged or model, criterion, val_loader, device, args.precision)
-            report_metrics(record["val"], protocol, args.metrics_json)
-            logger.scalars("val", record["val"], epoch)
-        logger.epoch(record)
+    watch = FiniteWatch(folder, args.max_not_finite)
+    checkpoints.go_on_from(newest)
+    logger.go_on_from(state.epochs_done, state.global_step)
+    if state.epoch_is_over and any_rank(logger.has(state.epoch))[0]:
+        state.next_epoch()
+    if state.epoch >= args.num_epochs:
+        print_once(f"{newest} has all {args.num_epochs} epochs behind it: raise --num_epochs to train on")
+        return
+
+    def save():
+        checkpoints.save(state.content(config, vars(args)))
+
+    with Interrupt() as interrupt:
+        while state.epoch < args.num_epochs:
+            started, last = time.perf_counter(), state.epoch + 1 == args.num_epochs
+            if not train_one_epoch(model, criterion, loader, state, save, logger, watch, rows, interrupt, device, args):
+                break
+            saved = last or (state.epoch + 1) % args.save_epochs == 0
+            if saved:
+                save()
+            record = {"epoch": state.epoch, "lr": optimizer.param_groups[0]["lr"], "train": state.mean_losses()}
+            record |= {"train_seconds": time.perf_counter() - started, "saved": saved}
+            if val_loader and (last or (state.epoch + 1) % args.eval_epochs == 0):
+                evaluated = average.module if average else model
+                report = evaluate(evaluated, criterion, val_loader, device, args.precision, rows, interrupt)
+                if report is None:
+                    break
+                report_metrics(report, protocol, args.metrics_json)
+                logger.scalars("val", report, state.epoch)
+                if saved and logger.is_best("mpjpe_mm", report["mpjpe_mm"]):
+                    checkpoints.keep_best()
+                record["val"] = report
+            logger.epoch(record)
+            state.next_epoch()
+        if state.epoch < args.num_epochs:
+            save()
+            print_once(
+                f"ended by {interrupt.received or 'another process'} {state.place}; --auto_load 1 goes on from there"
+            )
     logger.close()
+    checkpoints.require_saved()
 
 
-def train_one_epoch(model, average, criterion, optimizer, loader, logger, device, epoch: int, args) -> dict[str, float]:
-    """One pass over the training data -> every loss, mean over steps and processes."""
+def train_one_epoch(
+    model, criterion, loader, state, save, logger, watch, rows, interrupt, device: torch.device, args
+) -> bool:
+    """From where the state stands to the end of its epoch -> whether it got there, or was asked to end before."""
     model.train(), criterion.train()
-    loader.sampler.set_epoch(epoch)
-    total = 0.0
-    batches = progress(loader, f"epoch {epoch}")
-    for step, batch in enumerate(batches, start=epoch * len(loader)):
+    state.prepare_random(args.seed)
+    loader.sampler.set_epoch(state.epoch, first_batch=state.step)
+    batches = progress(loader, f"epoch {state.epoch}", done=state.step)
+    for batch in rows.take(batches, "the training set", len(loader.sampler)):
+        step = state.global_step
         batch = to_device(batch, device)
         with autocast(device, args.precision):
             outputs = model(network_input(batch))
         losses = criterion(outputs, batch)
-        optimizer.zero_grad()
+        state.optimizer.zero_grad()
         losses["loss"].backward()
-        set_lr(optimizer, args.lr * lr_factor(step, args.num_epochs * len(loader), args.warmup_steps, args.lr_schedule))
-        if args.clip_grad:
-            nn.utils.clip_grad_norm_(model.parameters(), args.clip_grad)
-        optimizer.step()
-        if average:
-            average.update_parameters(unwrap(model))
+        norm = nn.utils.clip_grad_norm_(model.parameters(), args.clip_grad or math.inf)
+        set_lr(
+            state.optimizer,
+            args.lr * lr_factor(step, args.num_epochs * len(loader), args.warmup_steps, args.lr_schedule),
+        )
 
-        values = torch.stack([loss.detach() for loss in losses.values()])
-        total = total + values  # stays on the device: reading it here would make the GPU wait
+        odd, stop = any_rank(not all_finite(*losses.values(), norm), interrupt.received)
+        watch.note(not odd, step, losses, batch)
+        if not odd:
+            state.optimizer.step()
+            if state.average:
+                state.average.update_parameters(unwrap(model))
+            state.add_losses(losses)
+        state.step += 1
         if step % args.summary_steps == 0 and is_main():
-            named = dict(zip(losses, values.tolist(), strict=True))
+            named = {name: loss.item() for name, loss in losses.items()}
             batches.set_postfix_str(f"loss {named['loss']:.2f}")
             logger.scalars("train", named, step)
             if "image" in batch:
                 labelled = criterion.targets(batch)["keypoints_2d"]
                 logger.picture("train", keypoint_picture(batch["image"], outputs["pred_keypoints_2d"], labelled), step)
-    return dict(zip(losses, mean_over_ranks(total / len(loader)).tolist(), strict=True))
+        if stop:
+            return False
+        if args.save_steps and (step + 1) % args.save_steps == 0 and not state.epoch_is_over:
+            save()
+    return True
 
 
 @torch.inference_mode()
-def evaluate(model, criterion, loader, device, precision: str) -> dict[str, float | int | None]:
-    """Errors over the whole data set (utils.metrics.summarize), each sample counted once on any number of processes."""
+def evaluate(
+    model, criterion, loader, device, precision: str, bad_rows: RowReport, interrupt: Interrupt | None = None
+) -> dict[str, float | int | None] | None:
+    """Errors over the whole data set (utils.metrics.summarize), each sample counted once on any number of processes.
+
+    None where the interrupt came.
+    """
     criterion.eval()
     model = unwrap(model).eval()  # shards differ in length: no communication before the end
     broadcast_buffers(model)
     rows = [torch.empty(0, 4, dtype=torch.float64, device=device)]
-    for batch in progress(loader, "evaluate"):
+    for batch in bad_rows.take(progress(loader, "evaluate"), "the evaluation set", len(loader.sampler)):
+        if interrupt and interrupt.received:
+            break
         batch = to_device(batch, device)
         with autocast(device, precision):
-            outputs = model(batch["image"])
+            outputs = model(network_input(batch))
         if not outputs["pred_vertices"].isfinite().all():
             raise UserError("the network gives no finite numbers: take an earlier checkpoint, or train with lower --lr")
         targets = criterion.targets(batch)
@@ -151,6 +205,8 @@ def evaluate(model, criterion, loader, device, precision: str) -> dict[str, floa
         vertex_error = mpvpe(criterion.minus_pelvis(outputs["pred_vertices"]), targets["vertices"])
         vertex_error[~targets["has_smpl"]] = torch.nan
         rows.append(torch.stack((batch["index"].double(), mpjpe(*compared), pa_mpjpe(*compared), vertex_error), dim=1))
+    if any_rank(interrupt and interrupt.received)[0]:
+        return None
     return summarize(gather_rows(torch.cat(rows)))
 
 
@@ -182,21 +238,6 @@ def load_weights(model: nn.Module, pattern: str | Path | None, config: dict) -> 
     fresh = f"; not in it and fresh: {', '.join(new)} ({len(checkpoint['new'])} tensors)" if new else ""
     print_once(f"loaded {path}{fresh}")
     return checkpoint
-
-
-def resume(model, average, optimizer: torch.optim.Optimizer, checkpoint: dict, path: Path) -> int:
-    """Put weights, their average and the optimiser where a checkpoint left them -> the epoch to go on with."""
-    try:
-        model.load_state_dict(checkpoint["model"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        if average:
-            average.module.load_state_dict(checkpoint["ema"])
-            average.n_averaged.fill_(checkpoint["num_averaged"])
-        return checkpoint["epoch"] + 1
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{path} cannot be gone on with under these flags ({error}): start from it by --load_checkpoint instead"
-        ) from error
 
 
 def to_device(batch: dict, device: torch.device) -> dict:

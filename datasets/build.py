@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from datasets.bad_rows import SkipBadRows, collate
 from datasets.feature_cache import FeatureCache
 from datasets.human_mesh import HumanMeshDataset
 from utils.errors import UserError
+from utils.interrupt import ignore_signals
 
 FOLDERS = ("Tax-H36m-coco40k-Muco-UP-Mpii", "human3.6m", "coco_smpl", "muco", "up3d", "mpii", "3dpw", "pose2sim")
 FILES = {
@@ -70,23 +72,25 @@ def build_loader(
     seed: int = 0,
     rank: int = 0,
     world_size: int = 1,
+    skip_bad_rows: bool = False,
 ) -> DataLoader:
     """A loader of this process's share of the data set, batch_size rows at a time.
 
     train: a new order every epoch, told by `loader.sampler.set_epoch(epoch)`; all processes get equally many full
     batches, and where the set is too small for one, the rows there are. Otherwise rows `rank, rank + world_size, ...`
     in order, so that over all processes each row comes exactly once. What a row holds depends on seed, epoch and row
-    alone, not on num_workers or world_size.
+    alone, not on num_workers or world_size. skip_bad_rows: see datasets/bad_rows.py.
     """
     if train:
         sampler = ShuffledRows(len(dataset), batch_size, seed, rank, world_size)
     else:
         sampler = range(rank, len(dataset), world_size)
     return DataLoader(
-        dataset,
+        SkipBadRows(dataset, replace=train) if skip_bad_rows else dataset,
         batch_size=batch_size,
         sampler=sampler,
         num_workers=num_workers,
+        collate_fn=collate,
         worker_init_fn=_start_worker,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
@@ -96,6 +100,7 @@ def build_loader(
 
 
 def _start_worker(_: int):
+    ignore_signals()
     cv2.setNumThreads(0)  # one core per worker; a pool of threads does not survive the fork anyway
 
 
@@ -119,15 +124,15 @@ class ShuffledRows(Sampler):
 
     def __init__(self, num_rows: int, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1):
         self.num_rows, self.seed, self.rank, self.world_size = num_rows, seed, rank, world_size
-        self.epoch = 0
+        self.batch_size, self.epoch, self.first_row = batch_size, 0, 0
         # leave out the odd rows of a large set, repeat some of a small one: never wait for a process without a batch
         self.num_samples = num_rows // world_size
         if self.num_samples < batch_size:
             self.num_samples = -(-num_rows // world_size)
 
-    def set_epoch(self, epoch: int):
-        """Choose the order of the next pass."""
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, first_batch: int = 0):
+        """Choose the order of the next pass, and where to begin in it: what a run goes on with had been used before."""
+        self.epoch, self.first_row = epoch, first_batch * self.batch_size
 
     def __len__(self) -> int:
         return self.num_samples
@@ -135,4 +140,4 @@ class ShuffledRows(Sampler):
     def __iter__(self) -> Iterator[RowNumber]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_rows)
         order = np.resize(order, self.num_samples * self.world_size)  # cuts off or starts over
-        return (RowNumber(row, self.epoch) for row in order[self.rank :: self.world_size].tolist())
+        return (RowNumber(row, self.epoch) for row in order[self.rank :: self.world_size][self.first_row :].tolist())

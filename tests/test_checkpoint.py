@@ -7,9 +7,7 @@ import torch
 from torch import nn
 
 from utils.checkpoint import (
-    epoch_path,
     find_checkpoint,
-    find_newest,
     load_checkpoint,
     load_model_weights,
     read_checkpoint,
@@ -66,32 +64,9 @@ def test_half_precision_weights_load(tmp_path):
     assert copy.regressor.weight.dtype == torch.float32
 
 
-def test_optimizer_and_epoch(tmp_path):
-    network = Network()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    network.regressor(network.backbone(torch.randn(2, 3, 1, 1)).flatten(1)).sum().backward()
-    optimizer.step()
-    save_checkpoint(tmp_path / "a.pt", network, CONFIG, optimizer, epoch=7)
-    content = load_checkpoint(tmp_path / "a.pt")
-    assert content["epoch"] == 7
-    other = torch.optim.Adam(Network().parameters())
-    other.load_state_dict(content["optimizer"])
-    assert other.param_groups[0]["lr"] == 1e-3
-
-
-def test_epoch_names(tmp_path):
-    assert epoch_path("logs/a/checkpoints", 49).as_posix() == "logs/a/checkpoints/epoch_049.pt"
-    assert find_newest(tmp_path) is None
-    for epoch in (9, 10, 999, 1000):
-        epoch_path(tmp_path, epoch).touch()
-    (tmp_path / "epoch_best.pt").touch()
-    (tmp_path / ".epoch_2000.123.pt").touch()
-    assert find_newest(tmp_path).name == "epoch_1000.pt"
-
-
 def test_pattern_means_the_last_match(tmp_path):
     for epoch in (0, 1049, 7):
-        epoch_path(tmp_path, epoch).touch()
+        (tmp_path / f"epoch_{epoch:03d}.pt").touch()
     assert find_checkpoint(tmp_path / "epoch_***.pt").name == "epoch_1049.pt"
     assert find_checkpoint(tmp_path / "epoch_007.pt").name == "epoch_007.pt"
     with pytest.raises(UserError, match="no checkpoint matches"):

@@ -130,7 +130,7 @@ def test_progress_is_shown_once(backbone):
 
 def test_what_a_run_leaves_behind(place, backbone):
     run = place / "logs" / "backbone"
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["epoch_000.pt", "epoch_001.pt"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.pt", "epoch_000.pt", "epoch_001.pt"]
     assert json.loads((run / "options.json").read_text())["model_type"] == "backbone"
     records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [0, 1]

@@ -1,9 +1,9 @@
 """Checkpoints: written whole, read without running code from them, loaded key by key or refused.
 
 A checkpoint is a dict: `model` (state dict), `config` (what rebuilds the network: models.build.config_from_args), and,
-to go on training, `optimizer` and `epoch`. Where weights were averaged, `ema` has the averages, which are what everyone
-but the training that goes on wants, and `num_averaged` their number of steps. A .safetensors file holds the weights,
-and the config as JSON.
+to go on training, all that utils.run_state.RunState needs. Where weights were averaged, `ema` has the averages, which
+are what everyone but the training that goes on wants, and `num_averaged` their number of steps. A .safetensors file
+holds the weights, and the config as JSON.
 """
 
 import json
@@ -14,7 +14,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from utils.errors import UserError
 from utils.files import atomic_path
@@ -38,17 +37,6 @@ CONFIG_FLAGS = {
     "graph_entries": "--graph_entries",
     "prior_seed": "--prior_seed",
 }
-
-
-def epoch_path(folder: str | Path, epoch: int) -> Path:
-    """logs/EXP/checkpoints, 49 -> logs/EXP/checkpoints/epoch_049.pt."""
-    return Path(folder) / f"epoch_{epoch:03d}.pt"
-
-
-def find_newest(folder: str | Path) -> Path | None:
-    """The checkpoint of the latest epoch in a folder, None where there is none."""
-    epochs = {path: re.fullmatch(r"epoch_(\d+)\.pt", path.name) for path in Path(folder).glob("epoch_*.pt")}
-    return max((path for path in epochs if epochs[path]), key=lambda path: int(epochs[path][1]), default=None)
 
 
 def find_checkpoint(pattern: str | Path) -> Path:
@@ -78,21 +66,9 @@ def write_checkpoint(path: str | Path, content: dict):
             raise UserError(f"cannot write {path}: {_one_line(error)}; check the folder and the disk") from error
 
 
-def save_checkpoint(
-    path: str | Path,
-    model: nn.Module,
-    config: dict,
-    optimizer: torch.optim.Optimizer | None = None,
-    epoch: int | None = None,
-    average: AveragedModel | None = None,
-):
-    """Save a network (not its data-parallel wrapper) and, to go on training from it, optimiser, epoch and averages."""
-    content = {"model": model.state_dict(), "config": config}
-    if average is not None:
-        content |= {"ema": average.module.state_dict(), "num_averaged": int(average.n_averaged)}
-    if optimizer is not None:
-        content |= {"optimizer": optimizer.state_dict(), "epoch": epoch}
-    write_checkpoint(path, content)
+def save_checkpoint(path: str | Path, model: nn.Module, config: dict):
+    """Save a network (not its data-parallel wrapper) alone; utils/run_state.py makes those to go on training from."""
+    write_checkpoint(path, {"model": model.state_dict(), "config": config})
 
 
 def read_checkpoint(path: str | Path) -> dict:

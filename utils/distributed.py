@@ -5,9 +5,12 @@ there is a single process and no process group.
 """
 
 import functools
+import io
 import os
 import random
+import re
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,8 +21,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from utils.errors import UserError
+from utils.peers import RANK_ZERO_GRACE, Peers
 
-RANK_ZERO_GRACE = 10.0  # seconds
+# how gloo, NCCL and the launcher's store say that somebody has left
+BROKEN_CONNECTION = re.compile(r"gloo|nccl|connection (was )?(closed|reset|refused)|broken pipe", re.IGNORECASE)
 
 
 def rank() -> int:
@@ -67,14 +72,26 @@ def choose_device(device: str = "auto") -> torch.device:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Connect the processes of a launcher (NCCL between GPUs, gloo between CPUs); nothing to do without one."""
+    """Connect the processes of a launcher (NCCL between GPUs, gloo between CPUs); nothing to do without one.
+
+    An error inside is told in one line by one process, and ends all of them: see utils/peers.py.
+    """
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if "RANK" not in os.environ:
         yield
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    yield  # after an error the launcher ends the others; waiting for them here would hang
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    with Peers(rank(), world_size(), from_rank_zero(uuid.uuid4().hex), address) as peers:
+        try:
+            yield
+        except UserError as error:
+            peers.tell(error)
+        except RuntimeError as error:
+            if not BROKEN_CONNECTION.search(str(error)) and not isinstance(error, dist.DistError):
+                raise
+            peers.tell_who_is_lost()
     dist.destroy_process_group()
 
 
@@ -119,6 +136,40 @@ def mean_over_ranks(values: Tensor) -> Tensor:
     return values / world_size()
 
 
+def any_rank(*flags: bool) -> list[bool]:
+    """Which of these flags are set on any process, known to each of them. Waits for all."""
+    if not dist.is_initialized():
+        return [bool(flag) for flag in flags]
+    values = torch.tensor([int(bool(flag)) for flag in flags])
+    dist.all_reduce(values, dist.ReduceOp.MAX)  # on the CPU, also beside NCCL
+    return values.bool().tolist()
+
+
+def from_rank_zero(text: str) -> str:
+    """The text that rank 0 gives, known to all."""
+    if not dist.is_initialized():
+        return text
+    size = torch.tensor([len(text.encode())])
+    dist.broadcast(size, src=0)
+    data = torch.zeros(int(size), dtype=torch.uint8)
+    if is_main():
+        data.copy_(torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8))
+    dist.broadcast(data, src=0)
+    return data.numpy().tobytes().decode()
+
+
+def gather_states(state: dict) -> list[dict]:
+    """A dict of tensors and plain values from each process -> all of them on each, by rank."""
+    if not dist.is_initialized():
+        return [state]
+    file = io.BytesIO()
+    torch.save(state, file)
+    data = torch.frombuffer(file.getbuffer(), dtype=torch.uint8)[:, None]
+    sizes = gather_rows(torch.tensor([[len(data)]]))[:, 0].tolist()
+    parts = gather_rows(data).split(sizes)
+    return [torch.load(io.BytesIO(part.numpy().tobytes()), weights_only=True) for part in parts]
+
+
 def gather_rows(rows: Tensor) -> Tensor:
     """rows (N_rank, K), N_rank different on each process and possibly 0 -> (sum of N_rank, K) on all of them."""
     if not dist.is_initialized():
@@ -136,7 +187,8 @@ def gather_rows(rows: Tensor) -> Tensor:
 def let_rank_zero_speak(main):
     """Decorate a command's main(): an error that all ranks run into is told once, by rank 0.
 
-    The others give it a moment; its exit makes the launcher end them. If it does not, the error is theirs alone.
+    For errors before the processes are connected (then process_group does it better). The others give it a moment; its
+    exit makes the launcher end them. If it does not, the error is theirs alone.
     """
 
     @functools.wraps(main)

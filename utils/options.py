@@ -1,6 +1,7 @@
 """Every flag of main.py, and the combinations that cannot work."""
 
 import argparse
+import os
 from pathlib import Path
 
 from utils.errors import UserError
@@ -48,7 +49,11 @@ def get_args_parser() -> argparse.ArgumentParser:
     run.add_argument("--eval_only", action="store_true", help="evaluate --load_checkpoint and stop; writes no logs")
     run.add_argument("--load_checkpoint", metavar="FILE", help="weights to start from; with * the last match by name")
     run.add_argument(
-        "--auto_load", type=int, choices=(0, 1), default=0, help="1: go on from the newest checkpoint of --exp_name"
+        "--auto_load",
+        type=int,
+        choices=(0, 1),
+        default=0,
+        help="1: go on from the newest whole checkpoint of --exp_name",
     )
     run.add_argument("--metrics_json", type=Path, metavar="FILE", help="write the printed table as JSON, too")
     run.add_argument("--seed", type=count, default=0)
@@ -61,6 +66,9 @@ def get_args_parser() -> argparse.ArgumentParser:
     data.add_argument("--num_samples", type=positive, help="synthetic people in an epoch of training (default: 100000)")
     data.add_argument(
         "--feature_cache", type=Path, metavar="DIR", help="train on what scripts/cache_features.py has kept"
+    )
+    data.add_argument(
+        "--allow_outside_paths", action="store_true", help="let a set's yaml name files outside of the data root"
     )
     data.add_argument("--batch_size", type=positive, default=100, help="per process (default: %(default)s)")
     data.add_argument("--val_batch_size", type=positive, default=128, help="per process (default: %(default)s)")
@@ -116,6 +124,11 @@ def get_args_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--summary_steps", type=positive, default=100, help="steps between TensorBoard summaries")
     train.add_argument("--save_epochs", type=positive, default=1, help="epochs between checkpoints; the last is kept")
+    train.add_argument("--save_steps", type=count, default=0, help="steps between checkpoints inside an epoch; 0: none")
+    train.add_argument("--keep_last", type=count, default=0, help="epochs whose checkpoints stay, and best.pt; 0: all")
+    train.add_argument(
+        "--max_not_finite", type=positive, default=10, help="steps in a row without finite loss that end the run"
+    )
     train.add_argument("--eval_epochs", type=count, default=1, help="epochs between evaluations; 0: never")
     return parser
 
@@ -123,6 +136,8 @@ def get_args_parser() -> argparse.ArgumentParser:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse and check a command line. UserError names what cannot be and what to do instead."""
     args = get_args_parser().parse_args(argv)
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0 and not args.eval_only:
+        args.auto_load = 1  # the launcher has started a run anew that had failed
     if args.eval_only and not (args.load_checkpoint or args.auto_load):
         raise UserError("--eval_only needs trained weights: add --load_checkpoint FILE, or --auto_load 1")
     if args.data_mode == "pose2sim" and not args.eval_only:
