@@ -1,4 +1,4 @@
-"""What a frozen backbone makes of synthetic people, computed once and kept on disk: training then reads it many times.
+"""What a frozen backbone makes of people, computed once and kept on disk: training then reads it many times.
 
 A shard is a safetensors file of consecutive people: features with maps and points as 8-bit numbers, and the labels.
 Shards are mapped into memory, so that workers share them. Whatever lies in the folder is used; it may grow.
@@ -17,10 +17,13 @@ from utils.errors import UserError
 from utils.files import atomic_path
 
 LABELS = ("keypoints_2d", "keypoints_3d", "pose", "betas")
+# which labels are real; a shard without them has all, as synthetic people do
+FLAGS = ("has_keypoints_2d", "has_keypoints_3d", "has_smpl")
 FEATURES = ("map16", "map32", "pooled", "points", "keypoints")
 # features have unit spread; values beyond 127 * STEP are rare and are cut off
 STEP = 0.05
 VERSION = 1
+REMEDY = "delete it and run python scripts/cache_features.py again"
 
 
 def encode(features: Tensor) -> Tensor:
@@ -39,17 +42,18 @@ def shard_path(folder: Path, number: int) -> Path:
 
 
 def write_shard(path: Path, features: dict[str, Tensor], labels: dict[str, Tensor], provenance: dict):
-    """Write FEATURES and LABELS of some people, rows first, atomically."""
+    """Write FEATURES, LABELS and, where given, FLAGS of some people, rows first, atomically."""
     tensors = {name: encode(features[name]) for name in ("map16", "map32", "points")}
     tensors |= {"pooled": features["pooled"].half(), "keypoints": features["keypoints"].float()}
     tensors |= {name: labels[name].float() for name in LABELS}
+    tensors |= {name: labels[name].bool() for name in FLAGS if name in labels}
     with atomic_path(path) as temporary:
         metadata = {"version": str(VERSION), "provenance": json.dumps(provenance)}
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
 
 
 class FeatureCache(Dataset):
-    """People of `scripts/cache_features.py`. A row is that of `SyntheticDataset` with `features` in place of `image`.
+    """People of `scripts/cache_features.py`: rows of the batch with `features` in place of `image`.
 
     folder: where the shards are; num_samples: use the first so many people (default: all). UserError where a shard is
     missing or damaged.
@@ -78,22 +82,28 @@ class FeatureCache(Dataset):
         features = {name: decode(row.pop(name)) for name in FEATURES}
         return {
             "features": features,
-            **{name: value.clone() for name, value in row.items()},
-            "has_keypoints_2d": True,
-            "has_keypoints_3d": True,
-            "has_smpl": True,
+            **dict.fromkeys(FLAGS, True),
+            **{name: bool(value) if name in FLAGS else value.clone() for name, value in row.items()},
             "index": int(index),
         }
 
 
-def _open_shard(path: Path) -> dict[str, Tensor]:
-    remedy = "delete it and run python scripts/cache_features.py again"
+def read_provenance(path: Path) -> dict:
+    """Who the people of a shard are."""
+    return json.loads(_read_metadata(path).get("provenance", "{}"))
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, "pt") as file:
-            version = (file.metadata() or {}).get("version")
-        shard = load_file(path)
+            return file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({error}): {remedy}") from error
-    if version != str(VERSION) or set(shard) != {*FEATURES, *LABELS} or len({len(t) for t in shard.values()}) != 1:
-        raise UserError(f"{path} is not a shard of this version of the program: {remedy}")
+        raise UserError(f"{path} is not a readable safetensors file ({error}): {REMEDY}") from error
+
+
+def _open_shard(path: Path) -> dict[str, Tensor]:
+    version, shard = _read_metadata(path).get("version"), load_file(path)
+    whole = {*FEATURES, *LABELS} <= set(shard) <= {*FEATURES, *LABELS, *FLAGS}
+    if version != str(VERSION) or not whole or len({len(tensor) for tensor in shard.values()}) != 1:
+        raise UserError(f"{path} is not a shard of this version of the program: {REMEDY}")
     return shard

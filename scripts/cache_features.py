@@ -1,23 +1,33 @@
-"""Draw synthetic people and keep what the frozen MoveNet sees of them, so that training can read them many times.
+"""Keep what the frozen MoveNet sees of people, so that training and evaluation can read it many times.
 
-    python scripts/cache_features.py --output data/people --num_samples 50000 --num_workers 2
+    python scripts/cache_features.py --output data/people --num_samples 50000 --num_workers 2     # to train on
     python main.py --data_mode=synthetic --backbone=movenet --feature_cache=data/people ...
 
-70 MB for a thousand people. Run again to go on after an interruption, or with a larger --num_samples for more.
+    python scripts/cache_features.py --output data/test --split test --num_samples 2000           # to evaluate on
+    python scripts/cache_features.py --output data/pose2sim --pose2sim DATA_ROOT
+    python scripts/cache_features.py --output data/photos --photos DIR                            # see eval_photos.py
+
+70 MB for a thousand people. Synthetic people of the training split are augmented, those of the others are not. Run
+again to go on after an interruption, or with a larger --num_samples for more.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from datasets.feature_cache import LABELS, shard_path, write_shard
+from datasets.build import FILES, find_data_root
+from datasets.feature_cache import FLAGS, LABELS, read_provenance, shard_path, write_shard
+from datasets.human_mesh import HumanMeshDataset
+from datasets.photos import AnnotatedPhotos
 from datasets.synthetic import ASSETS, SyntheticDataset
 from models.build import META_DATA, MOVENET, MOVENET_STATISTICS, OPEN_BODY
 from models.movenet import build_movenet_backbone
@@ -25,6 +35,15 @@ from utils.errors import UserError, exit_on_user_error
 
 SHARD = 500  # people
 BATCH = 25
+
+
+def open_synthetic(split: str, seed: int, num_samples: int, assets: str) -> Dataset:
+    return SyntheticDataset(META_DATA / OPEN_BODY, split, seed=seed, num_samples=num_samples, assets=assets)
+
+
+def open_pose2sim(data_root: str) -> Dataset:
+    file = FILES["pose2sim"]["val"]
+    return HumanMeshDataset(find_data_root(data_root, file) / file)
 
 
 @torch.inference_mode()
@@ -40,39 +59,62 @@ def see(backbone, images: torch.Tensor) -> dict[str, torch.Tensor]:
     )
 
 
-def make_shard(number: int, folder: Path, seed: int, split: str, assets: str) -> int:
-    """Draw people SHARD * number and on, and write what is seen of them -> how many there are."""
+def make_shard(number: int, folder: Path, open_people: Callable[[], Dataset], provenance: dict) -> int:
+    """Write what is seen of people SHARD * number and on -> how many there are."""
     torch.set_num_threads(1)
-    people = SyntheticDataset(
-        META_DATA / OPEN_BODY, split, seed=seed, num_samples=SHARD * (number + 1), assets=assets, augment=True
-    )
+    people = open_people()
+    first = SHARD * number
     backbone = build_movenet_backbone(MOVENET, MOVENET_STATISTICS).to(memory_format=torch.channels_last)
-    rows = [people[i] for i in range(SHARD * number, SHARD * (number + 1))]
+    rows = [people[i] for i in range(first, min(first + SHARD, len(people)))]
     labels = {name: torch.stack([row[name] for row in rows]) for name in LABELS}
-    provenance = {"split": split, "seed": seed, "first": SHARD * number, "assets": bool(people.generator.photos)}
+    labels |= {name: torch.tensor([bool(row[name]) for row in rows]) for name in FLAGS}
     features = see(backbone, torch.stack([row["image"] for row in rows]))
-    write_shard(shard_path(folder, number), features, labels, provenance)
+    write_shard(shard_path(folder, number), features, labels, {**provenance, "first": first})
     return len(rows)
+
+
+def make_shards(numbers: list[int], folder: Path, open_people: Callable, provenance: dict, num_workers: int):
+    """Make the shards that are not there yet. UserError where those there are of other people."""
+    for path in sorted(folder.glob("people_*.safetensors")):
+        there = read_provenance(path)
+        if different := [name for name in provenance if there.get(name) != provenance[name]]:
+            raise UserError(f"{path} holds other people (--{different[0]} differs): choose another --output")
+    numbers = [number for number in numbers if not shard_path(folder, number).exists()]
+    make = partial(make_shard, folder=folder, open_people=open_people, provenance=provenance)
+    with ProcessPoolExecutor(num_workers) as pool, tqdm(total=len(numbers), unit="file") as bar:
+        for _ in pool.map(make, numbers):
+            bar.update()
 
 
 @exit_on_user_error
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder for the shards")
-    parser.add_argument("--num_samples", type=int, default=50_000, help="people in all (default: %(default)s)")
+    parser.add_argument(
+        "--num_samples", type=int, default=50_000, help="synthetic people in all (default: %(default)s)"
+    )
     parser.add_argument("--split", choices=("train", "val", "test"), default="train")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--assets", default=str(ASSETS), help="folder of scripts/fetch_synthetic_assets.sh, or none")
+    parser.add_argument("--pose2sim", metavar="DATA_ROOT", help="the set of scripts/build_pose2sim_dataset.py instead")
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="annotated photographs instead")
     parser.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
     args = parser.parse_args()
-    if args.num_samples < SHARD:
-        raise UserError(f"--num_samples {args.num_samples}: give at least {SHARD}, one file's worth")
+    if args.pose2sim and args.photos:
+        raise UserError("--pose2sim and --photos are two sets: give one of them, each with an --output of its own")
+    if args.pose2sim or args.photos:
+        source = "pose2sim" if args.pose2sim else "photos"
+        open_people = partial(open_pose2sim, args.pose2sim) if args.pose2sim else partial(AnnotatedPhotos, args.photos)
+        count, provenance = -(-len(open_people()) // SHARD), {"split": source}
+    else:
+        if args.num_samples < SHARD:
+            raise UserError(f"--num_samples {args.num_samples}: give at least {SHARD}, one file's worth")
+        # whole files only, so that a larger --num_samples can go on from them
+        count, provenance = args.num_samples // SHARD, {"split": args.split, "seed": args.seed}
+        open_people = partial(open_synthetic, args.split, args.seed, SHARD * count, args.assets)
+        provenance["assets"] = (Path(args.assets) / "photos").is_dir()
     args.output.mkdir(parents=True, exist_ok=True)
-    numbers = [n for n in range(args.num_samples // SHARD) if not shard_path(args.output, n).exists()]
-    make = partial(make_shard, folder=args.output, seed=args.seed, split=args.split, assets=args.assets)
-    with ProcessPoolExecutor(args.num_workers) as pool, tqdm(total=SHARD * len(numbers), unit="people") as bar:
-        for count in pool.map(make, numbers):
-            bar.update(count)
+    make_shards(list(range(count)), args.output, open_people, provenance, args.num_workers)
 
 
 if __name__ == "__main__":

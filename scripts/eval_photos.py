@@ -4,8 +4,7 @@
     python scripts/eval_photos.py --photos DIR --output FILE.json --checkpoint C
     python scripts/eval_photos.py --photos DIR --output FILE.json --movenet          # yardstick: a 2D specialist
 
-DIR holds images/ and annotations.json, a list with one entry a person: `image` (file in images/), `bbox` (x, y, width,
-height in pixels), `keypoints` (COCO name -> [x, y, v]; v = 0 is not labelled). Each person is cropped to a square of
+DIR holds images/ and annotations.json, see datasets/photos.py. Each person is cropped to a square of
 1.25 longer box sides. PCK@t is the share of labelled joints that the projection misses by less than t longer box sides.
 Takes about 0.2 s a person on one core.
 """
@@ -26,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.augment import crop_image
 from datasets.human_mesh import normalize
+from datasets.photos import J14_NAMES, LIMBS, read_annotations
 from demo import load_predictor
 from models.build import MOVENET
 from models.movenet import load_movenet
@@ -35,16 +35,14 @@ from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
 from utils.heatmaps import decode_argmax, decode_single_person, to_crop_frame
 from utils.image_io import load_image, save_image
+from utils.metrics import pck
 from utils.panels import draw_overlay
-from utils.skeleton import COCO17, J14
+from utils.skeleton import COCO17
 
 ROOT = Path(__file__).resolve().parents[1]
 MOVENET_SIZE = 256  # pixels, what it was made for
-THRESHOLDS = (0.05, 0.1)  # longer box sides
 NUM_OVERLAYS = 10
 
-LIMBS = COCO17[5:]
-J14_NAMES = [name.lower().replace("l_", "left_").replace("r_", "right_") for name in J14]
 LIMB_BONES = [
     (f"{side}_{a}", f"{side}_{b}")
     for side in ("left", "right")
@@ -53,34 +51,6 @@ LIMB_BONES = [
 LABEL_COLOUR, LEFT_COLOUR, RIGHT_COLOUR = (255, 255, 255), (255, 140, 0), (0, 160, 255)
 
 Joints = dict[str, np.ndarray]  # name -> (2,) pixels of the photograph
-
-
-def read_annotations(photos: Path) -> list[dict]:
-    """The checked entries of annotations.json."""
-    path = photos / "annotations.json"
-    if not path.is_file():
-        raise UserError(f"{path} not found; --photos names a folder with annotations.json and images/")
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read ({error}); write it anew") from error
-    if not isinstance(entries, list) or not entries:
-        raise UserError(f"{path} is not a list of people; see python scripts/eval_photos.py --help")
-    for number, entry in enumerate(entries):
-        try:
-            box = np.asarray(entry["bbox"], float)
-            well_formed = box.shape == (4,) and box[2:].min() > 0 and isinstance(entry["image"], str)
-            labels = np.array([entry["keypoints"][name] for name in LIMBS], float)
-            well_formed = well_formed and labels.shape == (len(LIMBS), 3) and np.isfinite(labels).all()
-        except (KeyError, TypeError, ValueError):
-            well_formed = False
-        if not well_formed:
-            raise UserError(f"{path}: entry {number} lacks image, bbox or the 12 limb keypoints [x, y, v]; complete it")
-        if not (photos / "images" / entry["image"]).is_file():
-            raise UserError(
-                f"{path}: entry {number} names images/{entry['image']}, which is not there; add the picture"
-            )
-    return entries
 
 
 def make_folder(path: Path) -> None:
@@ -114,13 +84,6 @@ def measure(entry: dict, joints: Joints) -> dict[str, float]:
     return {name: float(np.hypot(*(joints[name] - xyv[:2])) / side) for name, xyv in labels.items() if xyv[2] > 0}
 
 
-def summarise(errors: list[float]) -> dict[str, float | int | None]:
-    """PCK at the thresholds, mean error (longer box sides) and count; None where nothing is labelled."""
-    errors = np.asarray(errors)
-    result = {f"pck@{t}": float((errors < t).mean()) if len(errors) else None for t in THRESHOLDS}
-    return result | {"mean_error": float(errors.mean()) if len(errors) else None, "count": len(errors)}
-
-
 def evaluate(entries: list[dict], predict: Callable[[str, list[float]], Joints]) -> dict:
     """predict(image file name, bbox) -> joints; over all people: the report that becomes the JSON file."""
     images, all_errors = [], {name: [] for name in LIMBS}
@@ -130,13 +93,13 @@ def evaluate(entries: list[dict], predict: Callable[[str, list[float]], Joints])
         for name, error in errors.items():
             all_errors[name].append(error)
         images.append(
-            {"image": entry["image"], "bbox": entry["bbox"], **summarise(list(errors.values()))}
+            {"image": entry["image"], "bbox": entry["bbox"], **pck(list(errors.values()))}
             | {"errors": errors, "joints": {name: [float(v) for v in xy] for name, xy in joints.items()}}
         )
-    pooled = summarise([error for errors in all_errors.values() for error in errors])
+    pooled = pck([error for errors in all_errors.values() for error in errors])
     return pooled | {
         "num_people": len(entries),
-        "per_joint": {name: summarise(errors) for name, errors in all_errors.items()},
+        "per_joint": {name: pck(errors) for name, errors in all_errors.items()},
         "images": images,
     }
 

@@ -20,6 +20,7 @@ def test_labels_of_a_crop_go_back_to_where_they_came_from(x, y, width, height):
     keypoints = np.column_stack((np.random.default_rng(0).uniform(-500, 5000, (24, 2)), np.ones(24)))
     labels = move_keypoints_2d(keypoints, crop_matrix(crop.center, crop.scale), flip=False)
     np.testing.assert_allclose(crop.to_image(labels[:, :2]), keypoints[:, :2], atol=1e-6)
+    np.testing.assert_allclose(crop.from_image(keypoints[:, :2]), labels[:, :2], atol=1e-6, rtol=1e-9)
 
 
 @given(places, places, sizes, sizes, st.floats(0.1, 3), st.floats(-1, 1), st.floats(-1, 1))

@@ -66,6 +66,11 @@ class Crop(NamedTuple):
         side = 200 * self.scale
         return np.asarray(self.center) + side * (np.asarray(points) / 2 - 0.5 / CROP_SIZE)
 
+    def from_image(self, points: np.ndarray) -> np.ndarray:
+        """points (..., 2) in pixels of the picture -> label units of the crop, the inverse of `to_image`."""
+        side = 200 * self.scale
+        return 2 * ((np.asarray(points) - self.center) / side + 0.5 / CROP_SIZE)
+
     def camera(self, cam: np.ndarray) -> WeakPerspective:
         """The network's camera (s, tx, ty) of the crop -> the same camera of the whole picture."""
         s, tx, ty = (float(value) for value in cam)

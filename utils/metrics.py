@@ -1,9 +1,12 @@
 """How far predicted bodies are from the true ones: in float64, in the unit of the input, batched, without gradients."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from utils.skeleton import J14, J14_HIPS
+
+PCK_THRESHOLDS = (0.05, 0.1)  # longer box sides
 
 
 @torch.no_grad()
@@ -67,6 +70,14 @@ def _masked_mean(error: Tensor, valid: Tensor) -> Tensor:
 def _check_keypoints(pred: Tensor, gt: Tensor):
     if pred.shape != gt.shape or pred.shape[1:] != (len(J14), 3):
         raise ValueError(f"expected two (B, 14, 3) tensors in J14 order, got {tuple(pred.shape)} and {tuple(gt.shape)}")
+
+
+def pck(errors: list[float]) -> dict[str, float | int | None]:
+    """errors: distances of 2D joints in longer box sides -> PCK at the thresholds, mean error and count; None without
+    any."""
+    errors = np.asarray(errors)
+    result = {f"pck@{t}": float((errors < t).mean()) if len(errors) else None for t in PCK_THRESHOLDS}
+    return result | {"mean_error": float(errors.mean()) if len(errors) else None, "count": len(errors)}
 
 
 def summarize(rows: Tensor) -> dict[str, float | int | None]:
