@@ -1,102 +1,147 @@
-"""A body from a photograph: `python demo.py --img_path samples/im01.png`.
+"""Bodies from photographs and videos: `python demo.py --img_path samples/im01.png`.
 
 From Python: `predictor = demo.load_predictor()`, then `people = predictor("photo.jpg")` for each picture.
 """
 
+import math
 import os
+import sys
+import tempfile
 import time
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import roma
 import torch
+from tqdm import tqdm
 
 from datasets.augment import crop_image
 from datasets.human_mesh import normalize
 from models.build import META_DATA, MOVENET, OPEN_BODY, PRETRAINED, build_model, config_from_args
 from models.mesh_recovery import MeshRecovery
 from models.movenet import MoveNet, load_movenet
-from utils.camera import Crop, WeakPerspective
+from utils.camera import Crop
 from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weights
+from utils.demo_options import PHOTO_KINDS, VIDEO_KINDS, check_bbox, check_output, parse_demo_args, read_boxes
 from utils.distributed import choose_device
 from utils.errors import UserError, exit_on_user_error
-from utils.image_io import load_image, save_image
-from utils.mesh_io import save_obj
-from utils.options import Parser, get_args_parser
-from utils.panels import draw_overlay, draw_sheet
+from utils.full_camera import Focal, default_focal, pinhole, place, read_focal
+from utils.image_io import load_image
+from utils.media import find_media, is_video, load_images, name_results
+from utils.mesh_io import part_colors
+from utils.options import get_args_parser
+from utils.people import Box, Person, Sighting
 from utils.person_finder import find_people
-from utils.render import BACKENDS
+from utils.photo_results import PhotoResults
 
 CHECKPOINT = PRETRAINED / "smpl_pose_s.safetensors"
-SHEET_HEIGHT = 1200  # pixels; the overlay alone keeps the photograph's resolution
-ARCHITECTURE = (
-    "model_type", "backbone", "hrnet_type", "num_transformers", "graph", "joint_prior", "graph_entries", "prior_seed"
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Person:
-    """One reconstructed person. 3D: metres, camera frame (x right, y down, z away from the viewer), pelvis near 0.
-    2D: pixels of the picture, whole numbers at pixel centres."""
-
-    bbox: np.ndarray  # (4,) x, y, width, height: where the person was looked for
-    score: float | None  # how sure the finder is, in [0, 1]; None where it was not asked or found nobody
-    pose: np.ndarray  # (24, 3) axis-angle, radians, parent-relative; joint 0 turns the whole body
-    betas: np.ndarray  # (10,) shape
-    cam: np.ndarray  # (3,) s, tx, ty: the crop's weak-perspective camera
-    crop: Crop  # the square that the network saw
-    camera: WeakPerspective  # `cam` for the whole picture: camera.project(vertices) are pixels
-    vertices: np.ndarray  # (V, 3)
-    joints: np.ndarray  # (24, 3) kinematic joints, utils.skeleton.SMPL_JOINTS
-    joints_2d: np.ndarray  # (24, 2)
-    keypoints_3d: np.ndarray  # (14, 3) surface-regressed keypoints, utils.skeleton.J14
-    keypoints_2d: np.ndarray  # (14, 2)
+ARCHITECTURE = ("model_type", "backbone", "hrnet_type", "num_transformers", "graph", "joint_prior")
+BATCH_SIZE = 8  # people who go through the network together
+BATCH_PIXELS = 40_000_000  # of photographs that are in memory together
 
 
 class Predictor:
-    """Pictures in, people out. `faces` (F, 3) belong to every person's vertices."""
+    """Pictures in, people out. For every person: `faces` (F, 3), skin `weights` (V, 24), `colors` (V, 3) uint8."""
 
     def __init__(self, model: MeshRecovery, finder: MoveNet | None, device: torch.device):
         self.model, self.finder, self.device = model.to(device).eval(), finder and finder.to(device), device
-        self.faces = model.body_model.faces
+        self.body = model.body_model
+        self.faces = self.body.faces
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        return self.body.weights.cpu().double().numpy()
+
+    @cached_property
+    def colors(self) -> np.ndarray:
+        return part_colors(self.weights)
 
     def __call__(
-        self, image: str | os.PathLike | np.ndarray, bbox: tuple[float, float, float, float] | None = None
+        self,
+        image: str | os.PathLike | np.ndarray,
+        bbox: Box | None = None,
+        max_people: int = 1,
+        focal: float | None = None,
     ) -> list[Person]:
         """image: a picture file or RGB array (H, W, 3) uint8. bbox: x, y, width, height of the person in pixels; by
-        default the most prominent person is taken, or, where none is found, the whole picture."""
+        default the `max_people` most prominent ones are taken, or, where nobody is found, the whole picture.
+        focal: focal length in pixels, by default as the file's EXIF says, else the diagonal of the picture."""
+        path = None if isinstance(image, np.ndarray) else image
         image = load_image(image)
-        if bbox is not None:
-            check_bbox(bbox, image)
-            return [self._reconstruct(image, bbox, Crop.around(bbox), score=None)]
-        found = find_people(image, self.finder, device=self.device) if self.finder else []
+        sightings = self.find(image, [bbox] if bbox is not None else (), max_people)
+        return self.reconstruct([image], [sightings], [self.focal(image, path, focal)])[0]
+
+    def focal(self, image: np.ndarray, path: str | os.PathLike | None = None, given: float | None = None) -> Focal:
+        """The focal length of a photograph: as given, else as its file says, else a usual one."""
+        if given is not None:
+            return Focal(float(given), "given")
+        return default_focal(*image.shape[:2]) if path is None else read_focal(path, *image.shape[:2])
+
+    def find(self, image: np.ndarray, boxes: list[Box] = (), max_people: int = 1) -> list[Sighting]:
+        """Who is in `boxes`, else who is found in the picture, else the whole picture taken for one person."""
+        for box in boxes:
+            check_bbox(box, image)
+        if boxes:
+            return [self.sighting(box) for box in boxes]
+        found = find_people(image, self.finder, max_people, self.device) if self.finder else []
         if found:
-            return [self._reconstruct(image, person.bbox, Crop.around(person.bbox), person.score) for person in found]
+            return [self.sighting(person.bbox, person.score) for person in found]
         whole = (0, 0, image.shape[1], image.shape[0])
-        return [self._reconstruct(image, whole, Crop.around(whole, margin=1), score=None)]
+        return [Sighting(whole, Crop.around(whole, margin=1), None)]
+
+    def sighting(self, bbox: Box, score: float | None = None) -> Sighting:
+        return Sighting(bbox, Crop.around(bbox), score)
 
     @torch.inference_mode()
-    def _reconstruct(self, image: np.ndarray, bbox, crop: Crop, score: float | None) -> Person:
-        pixels = normalize(crop_image(image, crop.center, crop.scale, antialias=True))
-        output = self.model(pixels[None].to(self.device))
-        output = {k: v[0].float().cpu() for k, v in output.items() if k.startswith("pred_")}
-        if not all(value.isfinite().all() for value in output.values()):
-            raise UserError("the network's answer is not finite: the checkpoint is damaged or its training diverged")
+    def reconstruct(
+        self, images: list[np.ndarray], sightings: list[list[Sighting]], focals: list[Focal] | None = None
+    ) -> list[list[Person]]:
+        """The people of several pictures at once; sightings and focals: one entry per picture."""
+        focals = focals or [self.focal(image) for image in images]
+        where = [(i, sighting) for i, several in enumerate(sightings) for sighting in several]
+        people = [[] for _ in images]
+        for start in range(0, len(where), BATCH_SIZE):
+            batch = where[start : start + BATCH_SIZE]
+            crops = [crop_image(images[i], s.crop.center, s.crop.scale, antialias=True) for i, s in batch]
+            output = self.model(torch.stack([normalize(crop) for crop in crops]).to(self.device))
+            output = {key: value.float().cpu() for key, value in output.items() if key.startswith("pred_")}
+            if not all(value.isfinite().all() for value in output.values()):
+                raise UserError(
+                    "the network's answer is not finite: the checkpoint is damaged or its training diverged"
+                )
+            for row, (i, sighting) in enumerate(batch):
+                own = {key: value[row] for key, value in output.items()}
+                people[i].append(self._person(own, sighting, images[i], focals[i]))
+        return people
+
+    def _person(self, output: dict[str, torch.Tensor], sighting: Sighting, image: np.ndarray, focal: Focal) -> Person:
+        values = {key: value.numpy() for key, value in output.items()}
+        crop, camera = sighting.crop, sighting.crop.camera(values["pred_cam"])
+        perspective = pinhole(focal.pixels, *image.shape[:2])
         return Person(
-            bbox=np.asarray(bbox, np.float64),
-            score=score,
+            bbox=np.asarray(sighting.bbox, np.float64),
+            score=sighting.score,
             pose=roma.rotmat_to_rotvec(output["pred_rotmat"]).numpy(),
-            betas=output["pred_betas"].numpy(),
-            cam=output["pred_cam"].numpy(),
+            betas=values["pred_betas"],
+            cam=values["pred_cam"],
             crop=crop,
-            camera=crop.camera(output["pred_cam"].numpy()),
-            vertices=output["pred_vertices"].numpy(),
-            joints=output["pred_joints"].numpy(),
-            joints_2d=crop.to_image(output["pred_joints_2d"].numpy()),
-            keypoints_3d=output["pred_keypoints_3d"].numpy(),
-            keypoints_2d=crop.to_image(output["pred_keypoints_2d"].numpy()),
+            camera=camera,
+            vertices=values["pred_vertices"],
+            joints=values["pred_joints"],
+            joints_2d=crop.to_image(values["pred_joints_2d"]),
+            keypoints_3d=values["pred_keypoints_3d"],
+            keypoints_2d=crop.to_image(values["pred_keypoints_2d"]),
+            focal=focal,
+            perspective=perspective,
+            placement=place(values["pred_vertices"], camera, perspective),
         )
+
+    @torch.inference_mode()
+    def pose_body(self, rotmat: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """rotmat (24, 3, 3), betas (10,) -> vertices (V, 3), joints (24, 3), metres, without translation."""
+        rotmat, betas = (torch.from_numpy(np.asarray(a, np.float32))[None].to(self.device) for a in (rotmat, betas))
+        return tuple(part[0].cpu().numpy() for part in self.body(rotmat, betas))
 
 
 def load_predictor(
@@ -126,94 +171,103 @@ def load_predictor(
     return Predictor(model, load_movenet(MOVENET) if MOVENET.exists() else None, device)
 
 
-def check_bbox(bbox: tuple[float, float, float, float], image: np.ndarray):
-    """UserError unless the box (x, y, width, height) has an area and meets the picture."""
-    x, y, width, height = bbox
-    rows, columns = image.shape[:2]
-    if not (np.isfinite(bbox).all() and width > 0 and height > 0):
-        raise UserError(f"bbox {bbox} is no box: give x,y,width,height in pixels, width and height above 0")
-    if x >= columns or y >= rows or x + width <= 0 or y + height <= 0:
-        raise UserError(f"bbox {bbox} lies outside the picture of {columns} x {rows} pixels")
-
-
-def parse_bbox(text: str) -> tuple[float, float, float, float]:
-    """Read "x,y,width,height"."""
-    values = tuple(float(part) for part in text.split(","))
-    if len(values) != 4:
-        raise ValueError
-    return values
-
-
-parse_bbox.__name__ = "x,y,width,height"  # argparse names it in "invalid ... value"
-
-
-def get_demo_parser() -> Parser:
-    parser = Parser(description="Reconstruct the person in a photograph.", allow_abbrev=False)
-    parser.add_argument("--img_path", type=Path, required=True, metavar="FILE", help="the photograph")
-    parser.add_argument("--bbox", type=parse_bbox, metavar="x,y,w,h", help="the person, in pixels (default: found)")
-    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--save_obj", action="store_true", help="write the mesh, too")
-    parser.add_argument("--load_checkpoint", metavar="FILE", help="default: the one in pretrained/")
-    parser.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda or cuda:N")
-    parser.add_argument("--renderer", choices=BACKENDS, default="warp")
-    parser.add_argument("--smpl_path", metavar="FILE", help="body that the checkpoint was trained with")
-    parser.add_argument("--keypoint_regressor", metavar="FILE", help="that body's J17 regressor, .npy")
-    return parser
-
-
-def check_paths(args) -> dict[str, Path]:
-    """Where the results go: sheet, overlay, obj. UserError, before any work, where they cannot."""
-    nearest = next(folder for folder in (args.output, *args.output.absolute().parents) if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UserError(f"--output {args.output}: {nearest} is no folder that can be written to; choose another one")
-    stem = args.output / args.img_path.stem
-    paths = {"sheet": stem.with_name(f"{stem.name}.png"), "overlay": stem.with_name(f"{stem.name}_overlay.png")}
-    if args.save_obj:
-        paths["obj"] = stem.with_name(f"{stem.name}.obj")
-    for path in paths.values():
-        if path.exists() and args.img_path.exists() and path.samefile(args.img_path):
-            raise UserError(f"{path} is the photograph itself and would be overwritten: choose another --output")
-    return paths
-
-
 @exit_on_user_error
 def main():
-    args = get_demo_parser().parse_args()
-    paths = check_paths(args)
-    image = load_image(args.img_path)
-    if args.bbox:
-        check_bbox(args.bbox, image)
+    args = parse_demo_args()
+    boxes = read_boxes(args.boxes) if args.boxes else {}
+    paths = find_media(args.img_path)
+    check_output(args.output, name_results(paths), paths)
+    if not args.serve and args.webcam is None and not any(path.exists() for path in paths):
+        raise UserError(f"image not found: {', '.join(map(str, paths))}; check the path")
 
     start = time.perf_counter()
     predictor = load_predictor(args.load_checkpoint, args.device, args.smpl_path, args.keypoint_regressor)
-    loaded = time.perf_counter()
-    body = predictor.model.body_model.name
-    print(f"network  loaded on {predictor.device} in {loaded - start:.1f} s; body: {body}")
+    print(f"network  on {predictor.device}, loaded in {time.perf_counter() - start:.1f} s; body: {predictor.body.name}")
+    results = PhotoResults(predictor.faces, predictor.colors, predictor.body.name, args.renderer)
+    if args.serve:
+        from utils.page import serve
 
-    person = predictor(image, args.bbox)[0]
-    reconstructed = time.perf_counter()
-    print(f"person   {describe_search(person, args.bbox)}; reconstructed in {reconstructed - loaded:.1f} s")
+        return serve(predictor, results, args.host, args.port)
 
-    overlay = draw_overlay(image, [person.vertices], predictor.faces, [person.camera], args.renderer)
-    sheet = draw_sheet(image, overlay, person.vertices, predictor.faces, SHEET_HEIGHT, args.renderer)
-    print(f"picture  drawn by {args.renderer} in {time.perf_counter() - reconstructed:.1f} s")
+    with tempfile.TemporaryDirectory(prefix="smpl-pose-") as scratch:
+        if args.webcam is not None:
+            from utils.video import record_webcam
 
-    args.output.mkdir(parents=True, exist_ok=True)
-    save_image(paths["sheet"], sheet)
-    save_image(paths["overlay"], overlay)
-    print(f"wrote    {paths['sheet']} (input | overlay | side view)\n         {paths['overlay']}")
-    if args.save_obj:
-        save_obj(paths["obj"], person.vertices, predictor.faces)
-        print(f"         {paths['obj']} (metres, y up)")
+            paths.append(record_webcam(args.webcam, Path(scratch) / "webcam.mp4", args.seconds))
+        names = dict(zip(paths, name_results(paths), strict=True))
+        boxes = {path: [args.bbox] if args.bbox else boxes.get(path.name, []) for path in paths}
+        photos, videos = ([path for path in paths if is_video(path) == wanted] for wanted in (False, True))
+        failures = reconstruct_photos(predictor, results, photos, names, boxes, args)
+        failures += reconstruct_videos(predictor, videos, names, boxes, args)
+    for failure in failures if len(paths) > 1 else ():
+        print(f"error: {failure}", file=sys.stderr)
+    if len(failures) == len(paths):
+        raise failures[0] if len(paths) == 1 else UserError(f"none of the {len(paths)} files could be worked on")
 
 
-def describe_search(person: Person, bbox: tuple | None) -> str:
+def reconstruct_photos(
+    predictor: Predictor, results: PhotoResults, paths: list[Path], names: dict, boxes: dict, args
+) -> list[UserError]:
+    """Write the results of photographs as they are made -> what went wrong with those that have none."""
+    failures, waiting = [], []
+    kinds = args.save & set(PHOTO_KINDS)
+    with tqdm(total=len(paths), unit="image", disable=None if len(paths) > 1 else True) as bar:
+
+        def flush():
+            pictures, sightings, focals = zip(*(entry[1:] for entry in waiting), strict=True)
+            for (path, image, *_), people in zip(
+                waiting, predictor.reconstruct(pictures, sightings, focals), strict=True
+            ):
+                written = results.write(args.output, names[path], image, people, kinds)
+                bar.write(
+                    f"person   {path.name}: {'; '.join(describe(person, bool(boxes[path])) for person in people)}"
+                )
+                bar.write("wrote    " + "\n         ".join(map(str, written)))
+                bar.update()
+            waiting.clear()
+
+        for path, image in load_images(paths):
+            try:
+                if isinstance(image, UserError):
+                    raise image
+                sightings = predictor.find(image, boxes[path], args.max_people)
+            except UserError as error:
+                failures.append(error)
+                bar.update()
+                continue
+            waiting.append((path, image, sightings, predictor.focal(image, path, args.focal)))
+            crowd = sum(len(entry[2]) for entry in waiting) >= BATCH_SIZE
+            if crowd or sum(math.prod(entry[1].shape[:2]) for entry in waiting) > BATCH_PIXELS:
+                flush()
+        if waiting:
+            flush()
+    return failures
+
+
+def reconstruct_videos(predictor: Predictor, paths: list[Path], names: dict, boxes: dict, args) -> list[UserError]:
+    """Write the results of videos -> what went wrong with those that have none."""
+    failures = []
+    for path in paths:
+        from utils.video_results import VideoResults  # its libraries are not needed for photographs
+
+        try:
+            focal = Focal(args.focal, "given") if args.focal else None
+            worker = VideoResults(predictor, args.renderer, args.smooth, args.max_people)
+            kinds = args.save & set(VIDEO_KINDS)
+            written = worker.write(path, args.output, names[path], kinds, boxes[path], focal)
+            print("wrote    " + "\n         ".join(map(str, written)))
+        except UserError as error:
+            failures.append(error)
+    return failures
+
+
+def describe(person: Person, given: bool) -> str:
     x, y, width, height = person.bbox.round().astype(int)
     box = f"at x {x}, y {y}, {width} x {height} pixels"
-    if bbox:
+    if given:
         return f"given {box}"
     if person.score is None:
-        return "not found: the whole picture is taken for one (--bbox x,y,w,h names a part of it)"
+        return "nobody found: the whole picture is taken for one person (--bbox x,y,w,h names a part of it)"
     return f"found {box}, sure to {person.score:.0%}"
 
 

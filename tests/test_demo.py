@@ -19,6 +19,7 @@ from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
 from utils.image_io import load_image, save_image
 from utils.options import get_args_parser
+from utils.photo_results import SHEET_HEIGHT
 from utils.render import render_mesh
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -181,7 +182,7 @@ def test_tall_photographs_keep_their_proportions(run, tmp_path):
     code, *_ = run("--output", tmp_path / "out", img_path=tmp_path / "tall.png")
     height, width = load_image(tmp_path / "tall.png").shape[:2]
     sheet = load_image(tmp_path / "out" / "tall.png")
-    assert code == 0 and sheet.shape[0] == demo.SHEET_HEIGHT
+    assert code == 0 and sheet.shape[0] == SHEET_HEIGHT
     assert sheet.shape[1] / sheet.shape[0] == pytest.approx((3 * width + 2 * round(0.012 * height)) / height, rel=0.01)
     assert load_image(tmp_path / "out" / "tall_overlay.png").shape == (height, width, 3)
 

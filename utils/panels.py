@@ -4,7 +4,9 @@ import cv2
 import numpy as np
 
 from utils.camera import Camera, WeakPerspective
-from utils.render import overlay, render_mesh
+from utils.mesh_io import joint_color
+from utils.render import SUPERSAMPLING, overlay, render_mesh
+from utils.skeleton import SMPL_JOINTS, SMPL_PARENTS
 
 PAPER_TOP, PAPER_BOTTOM = 244, 214  # grey of the side view's background
 FILL = 0.86  # part of the side view that the body fills
@@ -12,27 +14,44 @@ GAP = 0.012  # white between panels, in heights
 
 
 def draw_overlay(
-    image: np.ndarray, bodies: list[np.ndarray], faces: np.ndarray, cameras: list[Camera], backend: str = "warp"
+    image: np.ndarray,
+    bodies: list[np.ndarray],
+    faces: np.ndarray,
+    cameras: list[Camera],
+    backend: str = "warp",
+    supersampling: int = SUPERSAMPLING,
 ) -> np.ndarray:
     """Lay meshes (each (V, 3) metres, camera frame) over a picture (H, W, 3) uint8 -> (H, W, 3) uint8; the smallest,
     taken to be the farthest, first."""
     height, width = image.shape[:2]
     by_size = sorted(zip(bodies, cameras, strict=True), key=lambda pair: np.ptp(pair[1].project(pair[0]), axis=0).max())
     for vertices, camera in by_size:
-        image = overlay(image, render_mesh(vertices, faces, camera, height, width, backend))
+        image = overlay(
+            image, render_mesh(vertices, faces, camera, height, width, backend, supersampling=supersampling)
+        )
     return image
 
 
 def draw_side_view(
-    vertices: np.ndarray, faces: np.ndarray, height: int, width: int, angle_deg: float = 90, backend: str = "warp"
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    height: int,
+    width: int,
+    angle_deg: float = 90,
+    backend: str = "warp",
+    tilt_deg: float = 0,
 ) -> np.ndarray:
-    """A mesh (V, 3), camera frame, turned by angle_deg about the vertical, fitted to height x width -> (H, W, 3) uint8.
+    """A mesh (V, 3), camera frame, turned by angle_deg about the vertical and then towards the viewer by tilt_deg,
+    fitted to height x width -> (H, W, 3) uint8.
 
-    At 90 degrees the picture's viewer stands at its right edge.
+    At 90 degrees the picture's viewer stands at its right edge; with a tilt of 90 the view is from above.
     """
-    angle = np.deg2rad(angle_deg)
+    angle, tilt = np.deg2rad(angle_deg), np.deg2rad(tilt_deg)
     cos, sin = np.cos(angle), np.sin(angle)
-    turned = vertices @ np.array(((cos, 0, -sin), (0, 1, 0), (sin, 0, cos)), vertices.dtype).T
+    turn = np.array(((cos, 0, -sin), (0, 1, 0), (sin, 0, cos)))
+    cos, sin = np.cos(tilt), np.sin(tilt)
+    turn = np.array(((1, 0, 0), (0, cos, -sin), (0, sin, cos))) @ turn
+    turned = vertices @ turn.astype(vertices.dtype).T
     low, high = turned.min(0), turned.max(0)
     scale = FILL * min(width / (high[0] - low[0]), height / (high[1] - low[1]))
     middle = (low + high) / 2
@@ -40,6 +59,24 @@ def draw_side_view(
     paper = np.linspace(PAPER_TOP, PAPER_BOTTOM, height)[:, None, None].round().astype(np.uint8)
     paper = np.broadcast_to(paper, (height, width, 3))
     return overlay(paper, render_mesh(turned, faces, camera, height, width, backend))
+
+
+def draw_keypoints(image: np.ndarray, people: list[np.ndarray]) -> np.ndarray:
+    """Draw skeletons, each the 24 joints (24, 2) of a body in pixels, over a picture (H, W, 3) uint8 -> (H, W, 3)."""
+    image = image.copy()
+    for joints in people:
+        height = np.ptp(joints[:, 1])
+        thickness = int(np.clip(height / 120, 1, 12))
+        # in sixteenths of a pixel; far outside of any picture OpenCV's numbers run over
+        points = [tuple(p) for p in (16 * np.clip(joints, -1e5, 1e5)).round().astype(int).tolist()]
+        for j, parent in enumerate(SMPL_PARENTS):
+            if parent >= 0:
+                color = joint_color(SMPL_JOINTS[j])
+                cv2.line(image, points[parent], points[j], color, thickness, cv2.LINE_AA, shift=4)
+        for j, point in enumerate(points):
+            cv2.circle(image, point, 16 * (thickness + 1), (255, 255, 255), -1, cv2.LINE_AA, shift=4)
+            cv2.circle(image, point, 16 * thickness, joint_color(SMPL_JOINTS[j]), -1, cv2.LINE_AA, shift=4)
+    return image
 
 
 def draw_sheet(

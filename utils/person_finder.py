@@ -6,6 +6,7 @@ Every candidate is cropped and read again until the crop is its own, turned if i
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import cv2
@@ -93,25 +94,50 @@ def find_people(
     network: Callable[[Tensor], tuple[Tensor, ...]],
     max_people: int = 1,
     device: torch.device | str = "cpu",
+    thorough: bool = True,
 ) -> list[Person]:
     """The people in an image (H, W, 3) uint8 RGB, the most prominent first, at most `max_people`; [] if there are none.
 
     network: (B, 3, 256, 256) ImageNet-normalised RGB on `device` -> models.movenet.PoseMaps. A person who is plain to
-    see takes it three looks; an empty picture, or asking for more people than there are, thirty to sixty.
+    see takes it three looks; an empty picture, or asking for more people than there are, thirty to sixty, unless
+    `thorough` is off: then small people, and those on their heads, are not looked for.
     """
     eye = _Eye(image, network, device)
     people = []
-    for views in _searches(*image.shape[:2]):
+    for views in islice(_searches(*image.shape[:2]), None if thorough else 1):
         if people and views[0].turn:
             continue  # where somebody stands upright, the picture does not lie on its side
         candidates = _without_doubles(_propose(eye, views), known=people)
-        found = _refine(eye, candidates[: 2 * max_people + 4], turn=not people)
+        found = _refine(eye, candidates[: 2 * max_people + 4], turn=thorough and not people)
         # people found earlier keep their place: the wider view knows better where a body ends
         people += _without_doubles([c for c in found if c.score >= MIN_SCORE and c.side >= MIN_SIDE], known=people)
         if len(people) >= max_people:
             break
     people.sort(key=lambda p: p.score * np.sqrt(p.side), reverse=True)
     return [_person(p, image.shape) for p in people[:max_people]]
+
+
+def follow_people(
+    image: np.ndarray,
+    network: Callable[[Tensor], tuple[Tensor, ...]],
+    keypoints: list[np.ndarray],
+    device: torch.device | str = "cpu",
+) -> list[Person | None]:
+    """People of an earlier frame, by their keypoints (17, 3) in it, in this one, with one look each; None where one is
+    lost, or has become somebody earlier in the list."""
+    candidates = _look_again(_Eye(image, network, device), [Candidate(points) for points in keypoints])
+    kept = []
+    for candidate in candidates:
+        good = candidate.score >= MIN_SCORE and candidate.side >= MIN_SIDE
+        double = any(other is not None and _is_part_of(candidate, other) for other in kept)
+        kept.append(candidate if good and not double else None)
+    return [candidate and _person(candidate, image.shape) for candidate in kept]
+
+
+def box_keypoints(bbox: tuple[float, float, float, float]) -> np.ndarray:
+    """A box (x, y, width, height) as keypoints (17, 3) to follow: all lie on two of its corners."""
+    x, y, width, height = bbox
+    return np.array([(x, y, 1), (x + width, y + height, 1)])[np.arange(17) % 2]
 
 
 class _Eye:

@@ -38,10 +38,12 @@ def render_mesh(
     width: int,
     backend: str = "warp",
     color: tuple[float, float, float] = CLAY,
+    supersampling: int = SUPERSAMPLING,
 ) -> Rendering:
     """Draw a mesh, vertices (V, 3) metres in the camera frame and faces (F, 3), into a picture of height x width.
 
     A tensor on a GPU is drawn on that GPU. Faces are seen from both sides; what lies behind a pinhole is not drawn.
+    supersampling: samples per pixel and axis; 1 is fast and has hard edges.
     """
     vertices = torch.as_tensor(vertices, dtype=torch.float32).detach()
     faces = torch.as_tensor(np.ascontiguousarray(faces, np.int64), device=vertices.device)
@@ -54,11 +56,11 @@ def render_mesh(
     left, top, right, bottom = _visible_box(vertices, camera, height, width)
     if right <= left or bottom <= top:
         return result
-    draw = _Draftsman(vertices, faces, backend, color)
-    rows = max(1, CHUNK // SUPERSAMPLING**2 // (right - left))
+    draw = _Draftsman(vertices, faces, backend, color, supersampling)
+    rows = max(1, CHUNK // supersampling**2 // (right - left))
     for start in range(top, bottom, rows):
         end = min(start + rows, bottom)
-        rgb, depth, alpha = draw(camera.window(left, start, SUPERSAMPLING), end - start, right - left)
+        rgb, depth, alpha = draw(camera.window(left, start, supersampling), end - start, right - left)
         strip = slice(start, end), slice(left, right)
         result.rgb[strip], result.depth[strip], result.alpha[strip] = rgb, depth, alpha
     box = slice(top, bottom), slice(left, right)
@@ -81,14 +83,14 @@ def overlay(image: np.ndarray, rendering: Rendering) -> np.ndarray:
 class _Draftsman:
     """Draws one mesh, raster by raster."""
 
-    def __init__(self, vertices: Tensor, faces: Tensor, backend: str, color: tuple[float, float, float]):
-        self.vertices, self.faces, self.color = vertices, faces, color
+    def __init__(self, vertices: Tensor, faces: Tensor, backend: str, color: tuple[float, float, float], samples: int):
+        self.vertices, self.faces, self.color, self.samples = vertices, faces, color, samples
         self.normals, self.face_normals = mesh_normals(vertices, faces)
         self.cast = _make_caster(backend, vertices, faces)
 
     def __call__(self, camera: Camera, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """camera: of the samples, SUPERSAMPLING to a pixel -> rgb (H, W, 3) uint8, depth and alpha (H, W)."""
-        size = (height * SUPERSAMPLING, width * SUPERSAMPLING)
+        """camera: of the samples, `samples` to a pixel and axis -> rgb (H, W, 3) uint8, depth and alpha (H, W)."""
+        size = (height * self.samples, width * self.samples)
         face, barycentric, depth = self.cast(camera, *size)
         hit = face >= 0
         seen, weights = face[hit].long(), barycentric[hit][..., None]
@@ -100,10 +102,10 @@ class _Draftsman:
         light = torch.zeros(*size, 3, device=points.device)
         light[hit] = shade(torch.where(inside, -normals, normals), to_viewer, self.color)
 
-        alpha = _pool(hit.float())
+        alpha = _pool(hit.float(), self.samples)
         covered = alpha.clamp_min(1e-6)
-        rgb = (255 * to_srgb(_pool(light) / covered[..., None]) + 0.5).to(torch.uint8)
-        depth = torch.where(alpha > 0, _pool(torch.where(hit, depth, 0)) / covered, torch.inf)
+        rgb = (255 * to_srgb(_pool(light, self.samples) / covered[..., None]) + 0.5).to(torch.uint8)
+        depth = torch.where(alpha > 0, _pool(torch.where(hit, depth, 0), self.samples) / covered, torch.inf)
         return rgb.cpu().numpy(), depth.cpu().numpy(), alpha.cpu().numpy()
 
 
@@ -131,7 +133,6 @@ def _visible_box(vertices: Tensor, camera: Camera, height: int, width: int) -> t
     return left, top, right, bottom
 
 
-def _pool(samples: Tensor) -> Tensor:
+def _pool(samples: Tensor, k: int) -> Tensor:
     """Mean over the samples of each pixel: (H k, W k, ...) -> (H, W, ...)."""
-    k = SUPERSAMPLING
     return samples.unflatten(0, (-1, k)).unflatten(2, (-1, k)).mean((1, 3))

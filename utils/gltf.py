@@ -1,0 +1,91 @@
+"""The least of glTF 2.0 that meshes, skins and animations need: arrays in, one binary .glb file out.
+
+https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
+"""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from utils.files import atomic_path
+
+COMPONENT = {np.dtype("u1"): 5121, np.dtype("u2"): 5123, np.dtype("u4"): 5125, np.dtype("f4"): 5126}
+ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
+TYPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
+CLAY = {"baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor": 0.8}
+
+
+class Gltf:
+    """A document that grows: `nodes`, `meshes`, `skins`, `animations`, ... are glTF's own lists of dicts."""
+
+    def __init__(self):
+        self.data = bytearray()
+        self.document = {
+            "asset": {"version": "2.0", "generator": "SMPL-Pose"},
+            "scene": 0,
+            "scenes": [{"nodes": []}],
+            "materials": [{"pbrMetallicRoughness": CLAY, "doubleSided": True}],
+        }
+
+    def add(self, kind: str, value: dict) -> int:
+        """Append to one of the document's lists -> its index there."""
+        self.document.setdefault(kind, []).append(value)
+        return len(self.document[kind]) - 1
+
+    def add_to_scene(self, node: int):
+        self.document["scenes"][0]["nodes"].append(node)
+
+    def add_array(self, array: np.ndarray, target: int | None = None, bounds: bool = False, normalized=False) -> int:
+        """An accessor of uint8, uint16, uint32 or float32 numbers (N, ...) -> its index. Matrices are (N, 4, 4) as
+        mathematics writes them."""
+        kind = TYPES[array.shape[1:]]
+        if kind == "MAT4":
+            array = array.swapaxes(1, 2)
+        array = np.ascontiguousarray(array)
+        self.data += b"\0" * (-len(self.data) % 4)
+        view = {"buffer": 0, "byteOffset": len(self.data), "byteLength": array.nbytes}
+        self.data += array.tobytes()
+        view = self.add("bufferViews", view | ({"target": target} if target else {}))
+        accessor = {"bufferView": view, "componentType": COMPONENT[array.dtype], "count": len(array), "type": kind}
+        if bounds:
+            accessor |= {
+                name: np.atleast_1d(find(array, 0)).tolist() for name, find in (("min", np.min), ("max", np.max))
+            }
+        return self.add("accessors", accessor | ({"normalized": True} if normalized else {}))
+
+    def add_mesh(self, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None = None, **attributes) -> int:
+        """vertices (V, 3) metres, faces (F, 3), colors (V, 3) uint8 sRGB, more attributes (V, ...) -> its index."""
+        arrays = {"NORMAL": vertex_normals(vertices, faces), **attributes}
+        accessors = {"POSITION": self.add_array(vertices.astype(np.float32), ARRAY_BUFFER, bounds=True)}
+        if colors is not None:
+            linear = np.column_stack(((colors / 255) ** 2.2, np.ones(len(colors))))  # glTF's colours are linear light
+            accessors["COLOR_0"] = self.add_array(
+                (255 * linear).round().astype(np.uint8), ARRAY_BUFFER, normalized=True
+            )
+        accessors |= {name: self.add_array(array, ARRAY_BUFFER) for name, array in arrays.items()}
+        indices = self.add_array(faces.astype(np.uint32).reshape(-1), ELEMENT_ARRAY_BUFFER)
+        return self.add("meshes", {"primitives": [{"attributes": accessors, "indices": indices, "material": 0}]})
+
+    def save(self, path: str | Path):
+        """Write the .glb atomically."""
+        document = {**self.document, "buffers": [{"byteLength": len(self.data)}]}
+        text = json.dumps(document, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 4)
+        data = bytes(self.data) + b"\0" * (-len(self.data) % 4)
+        size = 12 + 8 + len(text) + 8 + len(data)
+        chunks = struct.pack("<4sII", b"glTF", 2, size) + struct.pack("<I4s", len(text), b"JSON") + text
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(chunks + struct.pack("<I4s", len(data), b"BIN\0") + data)
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Unit normals (V, 3) float32: the mean of the faces around, weighted by their areas."""
+    a, b, c = vertices[faces].astype(np.float64).swapaxes(0, 1)
+    face_normals = np.cross(b - a, c - a)
+    normals = np.zeros(vertices.shape)
+    for corner in faces.T:
+        np.add.at(normals, corner, face_normals)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.where(length > 0, normals / np.maximum(length, 1e-30), (0, 1, 0)).astype(np.float32)
