@@ -86,19 +86,28 @@ class JointGraph(nn.Module):
         symmetric = (self.learned + self.learned.mT).float() / 2
         return (symmetric + symmetric[:, self.flip][:, :, self.flip]) / 2
 
-    def scores(self, joints: Tensor) -> Tensor:
-        """Normalised joint tokens (B, 24, C) -> G (B or 1, H, 24, 24) float32, higher for joints that matter more."""
-        scores = self.hop.float()[:, self.distance] + self.learned_graph()
+    def terms(self, joints: Tensor) -> dict[str, Tensor]:
+        """Normalised joint tokens (B, 24, C) -> the terms of G, each (B or 1, H, 24, 24) float32, by name."""
+        terms = {"tree": self.hop.float()[:, self.distance][None]}
         if self.relations is not None:
-            scores = scores + torch.einsum("hr,rij->hij", self.relation_weight.float(), self.relations)
-        scores = scores[None]
+            terms["prior"] = torch.einsum("hr,rij->hij", self.relation_weight.float(), self.relations)[None]
+        terms["learned"] = self.learned_graph()[None]
         if self.adaptive:
             sender, receiver = (
                 layer(joints).float().unflatten(-1, (self.num_heads, -1)) for layer in (self.psi, self.phi)
             )
             difference = torch.tanh(receiver[:, :, None] - sender[:, None])  # (B, 24, 24, H, D)
-            scores = scores + torch.einsum("bijhd,hd->bhij", difference, self.adaptive_weight.float())
-        return scores
+            terms["adaptive"] = torch.einsum("bijhd,hd->bhij", difference, self.adaptive_weight.float())
+        return terms
+
+    def scores(self, joints: Tensor) -> Tensor:
+        """Normalised joint tokens (B, 24, C) -> G (B or 1, H, 24, 24) float32, higher for joints that matter more."""
+        return sum(self.terms(joints).values())
+
+    def normalised(self, tokens: Tensor) -> Tensor:
+        """tokens (B, 26, C) -> joint tokens (B, 24, C) as the terms read them."""
+        joints = tokens[:, :NUM_JOINTS]
+        return joints if self.norm is None else self.norm(joints)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """tokens (B, 26, C) -> bias for their attention (B or 1, H, 26, 26), update to add to them (B, 26, C).
@@ -106,9 +115,7 @@ class JointGraph(nn.Module):
         None for what is not among the entries.
         """
         rest = tokens.shape[1] - NUM_JOINTS
-        joints = tokens[:, :NUM_JOINTS]
-        if self.norm is not None:
-            joints = self.norm(joints)
+        joints = self.normalised(tokens)
         scores = self.scores(joints)
         bias, update = None, None
         if self.bias_gate is not None:

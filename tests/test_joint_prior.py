@@ -474,6 +474,14 @@ def test_the_committed_prior_follows_from_the_committed_answers(tmp_path, comman
     assert co_movement[knee, hip] > co_movement[knee, head]
 
 
+def test_the_committed_attempt_of_a_small_model_is_read_and_compared(command, capsys):
+    assert command("compare", "--answers", build_joint_prior.FOLDER / "answers_v1_gemma_270m") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "readable answers 20 of 22 given, 20 of 116 tasks"
+    pairs = {line.split()[0]: int(line.split()[1]) for line in lines[2:]}
+    assert pairs == {"kinematic_coupling": 9, "left_right_symmetry": 4, "co_movement": 0, "balance": 0}
+
+
 # agreement
 
 
