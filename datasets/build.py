@@ -13,7 +13,7 @@ from datasets.bad_rows import SkipBadRows, collate
 from datasets.feature_cache import FeatureCache
 from datasets.human_mesh import HumanMeshDataset
 from utils.errors import UserError
-from utils.interrupt import ignore_signals
+from utils.interrupt import leave_signals_to_parent
 
 FOLDERS = ("Tax-H36m-coco40k-Muco-UP-Mpii", "human3.6m", "coco_smpl", "muco", "up3d", "mpii", "3dpw", "pose2sim")
 FILES = {
@@ -59,8 +59,12 @@ def build_dataset(args, split: str) -> Dataset:
     file = FILES[args.data_mode].get(split)
     if file is None:
         raise UserError(f"--data_mode {args.data_mode} has no {split} set: use it with --eval_only")
+    root, train = find_data_root(args.data_root, file), split == "train"
     return HumanMeshDataset(
-        find_data_root(args.data_root, file) / file, augment=split == "train", seed=args.seed if split == "train" else 0
+        root / file,
+        augment=train,
+        seed=args.seed if train else 0,
+        root=None if args.allow_outside_paths else root.absolute(),
     )
 
 
@@ -100,7 +104,7 @@ def build_loader(
 
 
 def _start_worker(_: int):
-    ignore_signals()
+    leave_signals_to_parent()
     cv2.setNumThreads(0)  # one core per worker; a pool of threads does not survive the fork anyway
 
 

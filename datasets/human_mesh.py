@@ -1,21 +1,27 @@
 """One person per row: a crop and every label there is, from a METRO-layout set."""
 
 import functools
+import io
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
 from datasets.augment import Augmentation, crop_image, crop_matrix, move_keypoints_2d, move_keypoints_3d, move_pose
 from datasets.tsv import TSVSet
-from utils.errors import UserError
+from utils.errors import RowError
+from utils.image_io import MAX_PIXELS
 from utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from utils.skeleton import J24_PELVIS
 
 _SHAPES = {"keypoints_2d": (24, 3), "keypoints_3d": (24, 4), "pose": (72,), "betas": (10,)}
 _REMEDY = "download or make the data set again"
+LARGEST = 1e6  # no pixel, metre or radian of a label is beyond; numbers that overflow later are
+SCALES = (0.005, 5000.0)  # crops of 1 pixel to a million
 
 
 class HumanMeshDataset(Dataset):
@@ -30,7 +36,8 @@ class HumanMeshDataset(Dataset):
     augment: False, True (random, the same for the same seed, epoch and row, whichever process loads it; the epoch comes
     with the row number, see `datasets.build.RowNumber`) or a fixed `(flip, gain_rgb, rotation_deg, scale)`.
     with_image_uint8: add `image_uint8` (3, 224, 224), the picture before normalisation.
-    A row that cannot be read raises UserError naming file, row and remedy.
+    root: where the set's files may lie, see `TSVSet`.
+    A row that cannot be read raises RowError naming file, row and remedy.
     """
 
     def __init__(
@@ -39,8 +46,9 @@ class HumanMeshDataset(Dataset):
         augment: bool | tuple = False,
         with_image_uint8: bool = False,
         seed: int = 0,
+        root: str | Path | None = "..",
     ):
-        self.rows = TSVSet(yaml_file)
+        self.rows = TSVSet(yaml_file, root)
         self.augment = augment
         self.with_image_uint8 = with_image_uint8
         self.seed = seed
@@ -48,10 +56,14 @@ class HumanMeshDataset(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> dict:
+    def read(self, index: int) -> tuple[str, np.ndarray, dict]:
+        """Key, picture (H, W, 3) uint8 RGB and label (`parse_label`) of a row, before they are cut and moved."""
         key, encoded = self.rows.image(index)
         image = decode_image(encoded, where=f"{self.rows.where(index)} ({key})")
-        label = parse_label(self.rows.label(index), where=f"{self.rows.where(index, 'label')} ({key})")
+        return key, image, parse_label(self.rows.label(index), where=f"{self.rows.where(index, 'label')} ({key})")
+
+    def __getitem__(self, index: int) -> dict:
+        key, image, label = self.read(index)
         flip, gain_rgb, rotation_deg, zoom = self._augmentation(index)
         center, scale = label["center"], label["scale"] * zoom
 
@@ -87,7 +99,7 @@ class HumanMeshDataset(Dataset):
 
 
 def decode_image(encoded: bytes, where: str = "image") -> np.ndarray:
-    """JPEG or PNG bytes -> (H, W, 3) uint8 RGB. UserError naming `where` if they are not one whole image."""
+    """JPEG or PNG bytes -> (H, W, 3) uint8 RGB. RowError naming `where` if they are not one whole image."""
     # OpenCV fills what a truncated JPEG lacks with grey and says nothing. Image data never contain an end marker, so
     # that in a whole JPEG the last one stands behind the last start of scan.
     whole = (
@@ -95,13 +107,29 @@ def decode_image(encoded: bytes, where: str = "image") -> np.ndarray:
         or encoded.endswith(b"\xff\xd9")
         or encoded.rfind(b"\xff\xd9") > encoded.rfind(b"\xff\xda")
     )
+    _check_header(encoded, where)
     try:
         image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB) if whole else None
     except cv2.error:
         image = None
     if image is None:
-        raise UserError(f"{where}: {'not an image' if whole else 'the JPEG is cut short'}; {_REMEDY}")
+        raise RowError(f"{where}: {'not an image' if whole else 'the JPEG is cut short'}; {_REMEDY}")
     return image
+
+
+def _check_header(encoded: bytes, where: str):
+    """RowError unless these are the first bytes of a JPEG or PNG of sane size: looked at before room is made for it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own thoughts about large pictures
+            with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as picture:
+                width, height = picture.size
+    except Image.DecompressionBombError:
+        width = height = MAX_PIXELS
+    except Exception as error:  # damaged headers fail in a dozen ways
+        raise RowError(f"{where}: not an image, or no JPEG or PNG; {_REMEDY}") from error
+    if width * height > MAX_PIXELS:
+        raise RowError(f"{where}: the image has over {MAX_PIXELS // 10**6} million pixels; {_REMEDY}")
 
 
 def normalize(image: np.ndarray, gain_rgb=(1.0, 1.0, 1.0)) -> torch.Tensor:
@@ -117,12 +145,12 @@ def parse_label(label: dict, where: str = "label") -> dict:
 
     Takes `center`, `scale`, `2d_joints`, `3d_joints` (24 keypoints, any nesting; the pelvis moves to the origin),
     `pose`, `betas`, and `has_2d_joints`, `has_3d_joints`, `has_smpl`, which default to "if given". Usable values whose
-    flag denies them are kept. UserError naming `where` if the crop is missing or a number that counts is not usable.
+    flag denies them are kept. RowError naming `where` if the crop is missing or a number that counts is not usable.
     """
     read = functools.partial(_read_array, label, where=where)
     center, scale = read("center", 2), read("scale", 1)
-    if center is None or scale is None or scale[0] <= 0:
-        raise UserError(f"{where}: needs a 'center' and a positive 'scale'; {_REMEDY}")
+    if center is None or scale is None or not SCALES[0] <= scale[0] <= SCALES[1]:
+        raise RowError(f"{where}: needs a 'center' and a 'scale' from {SCALES[0]} to {SCALES[1]:.0f}; {_REMEDY}")
     has_2d, has_3d, has_smpl = (_flag(label, name, where) for name in ("has_2d_joints", "has_3d_joints", "has_smpl"))
     given = {
         "keypoints_2d": read("2d_joints", 24 * 3, required=has_2d),
@@ -171,11 +199,13 @@ def _read_array(label: dict, name: str, size: int, required: bool = True, where:
         array = np.asarray(label[name], dtype=np.float64).reshape(-1)
     except (TypeError, ValueError):
         array = np.empty(0)
-    if array.size == size and np.isfinite(array).all() and (required or array.any()):
+    if array.size == size and (np.abs(array) <= LARGEST).all() and (required or array.any()):
         return array
     if not required:
         return None
-    raise UserError(f"{where}: '{name}' has {array.size} numbers, {size} finite ones are needed; {_REMEDY}")
+    raise RowError(
+        f"{where}: '{name}' has {array.size} numbers, {size} finite ones below a million are needed; {_REMEDY}"
+    )
 
 
 def _flag(label: dict, name: str, where: str) -> bool:
@@ -183,7 +213,7 @@ def _flag(label: dict, name: str, where: str) -> bool:
     try:
         return bool(np.asarray(label.get(name, True), dtype=np.float64).any())
     except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: '{name}' is neither 0 nor 1; {_REMEDY}") from error
+        raise RowError(f"{where}: '{name}' is neither 0 nor 1; {_REMEDY}") from error
 
 
 def _or_zeros(values, shape: tuple[int, ...]) -> np.ndarray:

@@ -268,8 +268,8 @@ def test_nestings_of_the_same_label():
     [
         ({"center": None}, "'center'"),
         ({"scale": None}, "'scale'"),
-        ({"scale": 0}, "positive 'scale'"),
-        ({"scale": -1}, "positive 'scale'"),
+        ({"scale": 0}, "'scale' from"),
+        ({"scale": -1}, "'scale' from"),
         ({"scale": float("inf")}, "'scale' has 1 numbers"),
         ({"center": [1]}, "'center' has 1 numbers, 2"),
         ({"pose": [0.0] * 71}, "'pose' has 71 numbers, 72"),
@@ -453,7 +453,9 @@ def package(tmp_path, monkeypatch) -> Path:
 
 
 def arguments(**more) -> argparse.Namespace:
-    return argparse.Namespace(**{"data_mode": "h36m", "data_root": None, "seed": 0, "num_samples": None, **more})
+    return argparse.Namespace(
+        **{"data_mode": "h36m", "data_root": None, "seed": 0, **{"feature_cache": None, "allow_outside_paths": False}, **more}
+    )
 
 
 def test_data_root_order(package, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from utils.errors import UserError
@@ -81,7 +82,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     if "RANK" not in os.environ:
         yield
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    _connect("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     with Peers(rank(), world_size(), from_rank_zero(uuid.uuid4().hex), address) as peers:
         try:
@@ -93,6 +94,18 @@ def process_group(device: torch.device) -> Iterator[None]:
                 raise
             peers.tell_who_is_lost()
     dist.destroy_process_group()
+
+
+def _connect(backend: str):
+    """Join the process group."""
+    # The launcher keeps its store over restarts: without a prefix gloo would find the addresses of dead processes
+    attempt = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    try:
+        store, *who = next(rendezvous("env://"))
+        dist.init_process_group(backend, store=dist.PrefixStore(attempt, store), rank=who[0], world_size=who[1])
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise UserError(f"the {world_size()} processes cannot connect ({reason}); is one of them gone?") from error
 
 
 def seed_everything(*key: int):

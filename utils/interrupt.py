@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from types import FrameType
 
@@ -40,7 +41,16 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
-def ignore_signals():
+def leave_signals_to_parent():
     """In a loader worker: the training process decides when it ends, even where a signal goes to all processes."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # SIGTERM is how the parent itself ends its workers, so that it matters who sends it
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_for_parent, daemon=True).start()
+
+
+def _end_for_parent():
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

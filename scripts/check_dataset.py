@@ -1,0 +1,109 @@
+"""Read every row of a data set as training would, and tell what cannot be used.
+
+    python scripts/check_dataset.py --data_root DIR [--data_mode h36m] [--report bad_rows.jsonl]
+    python scripts/check_dataset.py human3.6m/valid.protocol2.yaml
+
+Checked are the set's yaml, its indices and line lists, and of each row the base64, the picture and the label. Nothing
+is changed. Exit code 0 when the set can be used, 2 when over 1 % of its rows cannot, which is where training stops.
+"""
+
+import argparse
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from datasets.build import FILES, find_data_root
+from datasets.human_mesh import HumanMeshDataset
+from utils.errors import RowError, UserError, exit_on_user_error
+from utils.files import write_text
+from utils.interrupt import leave_signals_to_parent
+from utils.row_report import LIMIT
+
+BATCH = 32
+
+
+class Faults(Dataset):
+    """What is wrong with each row of a set: one line, or nothing."""
+
+    def __init__(self, rows: HumanMeshDataset):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> str:
+        try:
+            self.rows.read(index)
+            return ""
+        except RowError as error:
+            return str(error)
+
+
+def check_set(rows: HumanMeshDataset, name: str, num_workers: int) -> list[dict]:
+    """Read all rows with a progress bar -> {"set", "row", "why"} of each that cannot be used."""
+    loader = DataLoader(
+        Faults(rows),
+        batch_size=BATCH,
+        num_workers=num_workers,
+        collate_fn=list,
+        worker_init_fn=lambda _: leave_signals_to_parent(),
+    )
+    faults = []
+    with tqdm(total=len(rows), desc=name, unit=" rows", dynamic_ncols=True) as bar:
+        for batch in loader:
+            faults += [{"set": name, "row": bar.n + i, "why": why} for i, why in enumerate(batch) if why]
+            bar.update(len(batch))
+            bar.set_postfix_str(f"{len(faults)} bad")
+    return faults
+
+
+def describe(faults: list[dict], num_rows: int) -> str:
+    """Counts by kind, and one example of each."""
+    kinds, examples = Counter(), {}
+    for fault in faults:
+        kind = re.sub(r"-?\d[\d.e+]*", "N", fault["why"].split("): ", 1)[-1].split(";")[0])
+        kinds[kind] += 1
+        examples.setdefault(kind, fault["why"].split(";")[0])
+    lines = [f"{num_rows} rows, {len(faults)} of them cannot be used ({len(faults) / num_rows:.2%})"]
+    return "\n".join([*lines, *(f"  {count:6d} x {examples[kind]}" for kind, count in kinds.most_common(20))])
+
+
+@exit_on_user_error
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("yaml_files", nargs="*", type=Path, help="sets to check (default: those of --data_mode)")
+    parser.add_argument("--data_root", help="default: $SMPL_POSE_DATA, else datasets/ or a link inside it")
+    parser.add_argument("--data_mode", choices=tuple(FILES), help="default: all whose files are there")
+    parser.add_argument("--num_workers", type=int, default=4)
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write every bad row as a line of JSON")
+    parser.add_argument("--allow_outside_paths", action="store_true", help="let yaml files name files outside the root")
+    args = parser.parse_args()
+    if args.yaml_files:
+        sets = {path: ".." for path in args.yaml_files}
+    else:
+        modes = [args.data_mode] if args.data_mode else FILES
+        root = find_data_root(args.data_root, next(iter(FILES[args.data_mode].values())) if args.data_mode else None)
+        sets = {root / file: root.absolute() for mode in modes for file in FILES[mode].values()}
+        sets = {path: root for path, root in sets.items() if args.data_mode or path.exists()}
+    if not sets:
+        raise UserError(f"no set to check under {root}; name yaml files, or see the README for the layout")
+
+    faults, unusable = [], []
+    for path, root in sets.items():
+        rows = HumanMeshDataset(path, root=None if args.allow_outside_paths else root)
+        found = check_set(rows, str(path), args.num_workers)
+        print(f"{path}: {describe(found, len(rows))}", flush=True)
+        faults += found
+        unusable += [path] if len(found) > LIMIT * len(rows) else []
+    if args.report:
+        write_text(args.report, "".join(json.dumps(fault) + "\n" for fault in faults))
+    if unusable:
+        raise UserError(f"over {LIMIT:.0%} of the rows of {unusable[0]} cannot be used; download or make it again")
+
+
+if __name__ == "__main__":
+    main()

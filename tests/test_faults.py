@@ -1,0 +1,135 @@
+"""Processes that die or stall in the midst of a run, under real launchers. SMPL_POSE_KILLS=20 makes it a long test."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tiny_run import FLAGS, make_place, outcome, same
+
+ROOT = Path(__file__).resolve().parent.parent
+KILLS = int(os.environ.get("SMPL_POSE_KILLS", 2))
+EPOCHS = 2 + KILLS // 3
+RECIPE = (
+    f"--num_epochs={EPOCHS}",
+    "--save_steps=1",
+    "--batch_size=1",
+    "--num_workers=1",
+)  # 7 steps an epoch on 2 processes
+LIMIT = 600  # seconds
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return make_place(tmp_path_factory.mktemp("faults"))
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def launch(place: Path, name: str, *flags: str, torchrun: tuple[str, ...] = (), log: str = "") -> subprocess.Popen:
+    """torchrun main.py with a process group of its own; its words go to NAME.log."""
+    torchrun = torchrun or ("--nproc_per_node=2", f"--master_port={free_port()}")
+    command = [sys.executable, "-m", "torch.distributed.run", *torchrun, str(ROOT / "main.py"), *FLAGS, *RECIPE, *flags]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with (place / (log or f"{name}.log")).open("w") as words:
+        return subprocess.Popen(
+            [*command, f"--exp_name={name}"],
+            cwd=place, env=environment, stdout=words, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+
+
+def workers_of(launcher: subprocess.Popen) -> list[int]:
+    """The training processes that a launcher has started."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    return [int(pid) for pid in children if "main.py" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def end(launcher: subprocess.Popen):
+    if launcher.poll() is None:
+        os.killpg(launcher.pid, signal.SIGKILL)
+        for pid in workers_of(launcher):
+            os.kill(pid, signal.SIGKILL)
+        launcher.wait()
+
+
+def wait_for(condition, launcher: subprocess.Popen):
+    """Until something is there or the launcher has ended."""
+    deadline = time.monotonic() + LIMIT
+    while not (found := condition()) and launcher.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def checkpoints(place: Path, name: str) -> list[Path]:
+    return list((place / "logs" / name / "checkpoints").glob("[es]*.pt"))
+
+
+@pytest.fixture(scope="module")
+def whole(place):
+    launcher = launch(place, "whole")
+    assert launcher.wait(LIMIT) == 0, (place / "whole.log").read_text()
+    return outcome(place / "logs/whole", EPOCHS - 1)
+
+
+def kill_one(place: Path, name: str, launcher: subprocess.Popen, chance: random.Random) -> bool:
+    """Wait until both processes have saved something, and up to a second more, and kill one; False at the run's end."""
+
+    def times() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in checkpoints(place, name)}
+
+    before = times()
+    victims = wait_for(lambda: len(pids := workers_of(launcher)) == 2 and pids, launcher)
+    if not victims or not wait_for(lambda: times() != before, launcher):
+        return False
+    time.sleep(chance.random())
+    with suppress(ProcessLookupError):
+        os.kill(chance.choice(victims), signal.SIGKILL)
+    wait_for(lambda: not {*victims} & {*workers_of(launcher)}, launcher)
+    return True
+
+
+def test_a_run_whose_processes_are_killed_again_and_again_equals_one_that_was_left_alone(place, whole):
+    """The launcher starts the processes anew by itself; any moment may be the last, that of writing included."""
+    torchrun = ("--nproc_per_node=2", f"--master_port={free_port()}", f"--max_restarts={KILLS}")
+    launcher = launch(place, "killed", torchrun=torchrun)
+    chance, killed = random.Random(0), 0
+    try:
+        while killed < KILLS and kill_one(place, "killed", launcher, chance):
+            killed += 1
+        assert launcher.wait(LIMIT) == 0, (place / "killed.log").read_text()[-5000:]
+    finally:
+        end(launcher)
+    assert killed > 0
+    assert same(outcome(place / "logs/killed", EPOCHS - 1), whole)
+    words = (place / "killed.log").read_text()
+    assert words.count("ended without a word") <= killed and "gloo" not in words
+
+
+def test_a_stalled_process_ends_the_job_by_name_within_a_minute(place):
+    launcher = launch(place, "stalled", "--num_epochs=1000")
+    try:
+        wait_for(lambda: checkpoints(place, "stalled"), launcher)
+        victim = workers_of(launcher)[1]
+        os.kill(victim, signal.SIGSTOP)
+        started = time.monotonic()
+        other = workers_of(launcher)[0]
+        wait_for(lambda: "ended without a word" in (place / "stalled.log").read_text(), launcher)
+        assert time.monotonic() - started < 60
+        os.kill(victim, signal.SIGCONT)
+        assert launcher.wait(LIMIT) != 0
+    finally:
+        end(launcher)
+    words = (place / "stalled.log").read_text()
+    assert f"error: rank 1 (process {victim} on" in words and "gloo" not in words
+    assert not Path(f"/proc/{other}").exists()
