@@ -20,10 +20,12 @@ import torch
 import yaml
 from torch import Tensor
 
-from utils.errors import UserError
+from utils.errors import RowError, UserError
 from utils.files import atomic_path, write_text
 
 _REMEDY = "download or make the data set again"
+MAX_ROW = 1 << 28  # bytes; a photograph of 150 million pixels has less
+MAX_YAML = 1 << 20  # bytes
 
 
 def build_offsets(path: str | Path) -> np.ndarray:
@@ -106,26 +108,33 @@ class TSVFile:
         if self._process != os.getpid():
             self._file, self._process = self.path.open("rb", buffering=0), os.getpid()
         start, end = self.offsets[row : row + 2].tolist()
+        if end - start > MAX_ROW:
+            raise RowError(f"{self.path} row {row} has {end - start} bytes, no row needs over {MAX_ROW}; {_REMEDY}")
         before = int(start > 0)  # one byte more, to see that the row begins where a line does
-        line = os.pread(self._file.fileno(), end - start + before, start - before)
+        try:
+            line = os.pread(self._file.fileno(), end - start + before, start - before)
+        except OSError as error:
+            raise RowError(f"{self.path} row {row} cannot be read ({error.strerror}); check the disk") from error
         begins = line.startswith(b"\n") or not before
         ends = line.endswith(b"\n") or row + 1 == len(self)
         if len(line) != end - start + before or not begins or not ends or line.find(b"\n", before, -1) >= 0:
             index = self.path.with_suffix(".lineidx")
-            raise UserError(f"{self.path} row {row} is not where {index.name} says; delete {index} and try again")
+            raise RowError(f"{self.path} row {row} is not where {index.name} says; delete {index} and try again")
         columns = line.rstrip(b"\r\n").split(b"\t")
         columns[0] = columns[0][before:]
         return columns
 
 
 class TSVSet:
-    """The rows that a yaml file selects from its image and label files.
+    """The rows that a yaml file selects from its image and label files, which lie under the folder `root`.
 
-    Raises UserError that names the file where one is missing or contradicts another.
+    root: by default the folder that holds the set's own, as in METRO's layout; None: files may lie anywhere. Raises
+    UserError that names the file where one is missing or contradicts another, RowError where a row does.
     """
 
-    def __init__(self, yaml_file: str | Path):
+    def __init__(self, yaml_file: str | Path, root: str | Path | None = ".."):
         self.yaml_file = Path(yaml_file)
+        self.root = None if root is None else os.path.abspath(self.yaml_file.parent / root)
         spec = _read_yaml(self.yaml_file)
         self.images, self.labels = ([TSVFile(path) for path in self._paths(spec, kind)] for kind in ("img", "label"))
         if len(self.images) != len(self.labels):
@@ -146,7 +155,7 @@ class TSVSet:
         try:
             return columns[0].decode(), a2b_base64(columns[-1])  # early METRO files have columns in between
         except ValueError as error:
-            raise UserError(f"{self.where(i)}: the image is not base64 text ({error}); {_REMEDY}") from error
+            raise RowError(f"{self.where(i)}: the image is not base64 text ({error}); {_REMEDY}") from error
 
     def label(self, i: int) -> dict:
         """Label of sample i as its file has it."""
@@ -158,7 +167,7 @@ class TSVSet:
             if not isinstance(label, dict):
                 raise TypeError("no dictionary")
         except (ValueError, IndexError, TypeError, RecursionError) as error:
-            raise UserError(f"{self.where(i, 'label')}: the label is not JSON ({error}); {_REMEDY}") from error
+            raise RowError(f"{self.where(i, 'label')}: the label is not JSON ({error}); {_REMEDY}") from error
         return label
 
     def where(self, i: int, kind: str = "img") -> str:
@@ -179,9 +188,22 @@ class TSVSet:
             with (folder / value).open("rb") as file:
                 is_list = b"\t" not in file.readline(1 << 16)  # every row of a TSV file has a tab near its start
             if is_list:
-                lines = (folder / value).read_text(errors="replace").splitlines()
+                lines = self._inside(value).read_text(errors="replace").splitlines()
                 names = [line.strip() for line in lines if line.strip()]
-        return [folder / name for name in names]
+        return [self._inside(name) for name in names]
+
+    def _inside(self, name: str) -> Path:
+        """The path of a file that the set names. UserError where it leaves the root by `..` or an absolute path.
+
+        Links are followed: whoever keeps a set on another disk has made them.
+        """
+        path = os.path.normpath(self.yaml_file.parent / name)
+        if self.root is not None and os.path.commonpath((self.root, os.path.abspath(path))) != self.root:
+            raise UserError(
+                f"{self.yaml_file} names {name}, which is outside of {self.root}; "
+                "if you trust the set, allow it by --allow_outside_paths"
+            )
+        return Path(path)
 
     def _rows(self, linelist: str | None) -> Tensor:
         """File and row of every sample -> (N, 2) int32."""
@@ -191,7 +213,7 @@ class TSVSet:
         else:
             if not isinstance(linelist, str):
                 raise UserError(f"{self.yaml_file}: 'linelist' is not a file name; {_REMEDY}")
-            rows = _read_numbers(self.yaml_file.parent / linelist)
+            rows = _read_numbers(self._inside(linelist))
             if rows.shape[1] == 1 and len(self.images) == 1:
                 rows = np.pad(rows, ((0, 0), (1, 0)))
         if rows.size == 0:
@@ -215,18 +237,27 @@ class TSVSet:
 def _read_yaml(path: Path) -> dict:
     """A data set's yaml -> dict."""
     try:
+        if path.stat().st_size > MAX_YAML:
+            raise ValueError(f"it has over {MAX_YAML} bytes")
         spec = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; {_REMEDY}") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path} is not readable as yaml ({' '.join(str(error).split())}); {_REMEDY}") from error
     if not isinstance(spec, dict):
         raise UserError(f"{path} has no 'img' and 'label' entries; {_REMEDY}")
     return spec
 
 
+def read_note(yaml_file: str | Path) -> str | None:
+    """What a set's maker says of its labels, to stand beside every number measured against them."""
+    return _read_yaml(Path(yaml_file)).get("note")
+
+
 class TSVWriter:
     """Write one plain set next to its yaml; its files appear together when the `with` block ends well.
+
+    note: what whoever measures on the set should know of its labels (see `read_note`).
 
     >>> with TSVWriter("human3.6m/valid.protocol2.yaml") as writer:
     ...     writer.add("S9_0001", jpeg, label, height=1000, width=1002)
@@ -234,8 +265,8 @@ class TSVWriter:
 
     KINDS = ("img", "label", "hw", "linelist")
 
-    def __init__(self, yaml_file: str | Path):
-        self.yaml_file = Path(yaml_file)
+    def __init__(self, yaml_file: str | Path, note: str | None = None):
+        self.yaml_file, self.note = Path(yaml_file), note
         self.names = {kind: f"{self.yaml_file.stem}.{kind}.tsv" for kind in self.KINDS}
 
     def __enter__(self) -> "TSVWriter":
@@ -274,7 +305,7 @@ class TSVWriter:
         if exception is None:
             for kind, path in self._indices.items():
                 path.write_text("".join(f"{offset}\n" for offset in self._offsets[kind]))
-            self._yaml.write_text(yaml.safe_dump(self.names))
+            self._yaml.write_text(yaml.safe_dump(self.names | ({"note": self.note} if self.note else {})))
 
 
 def write_composite(yaml_file: str | Path, parts: list[str | Path], rows: np.ndarray):
