@@ -116,6 +116,30 @@ def test_a_run_whose_processes_are_killed_again_and_again_equals_one_that_was_le
     assert words.count("ended without a word") <= killed and "gloo" not in words
 
 
+def test_a_machine_that_goes_and_comes_back(place, whole):
+    """Two launchers meet at an address, as on two machines; one is killed with its process and started again."""
+    meet = ("--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d", f"--rdzv_endpoint=127.0.0.1:{free_port()}")
+    torchrun = (*meet, "--rdzv_id=two", "--max_restarts=3", "--local_addr=127.0.0.1")
+    first = launch(place, "two", "--auto_load=1", torchrun=torchrun, log="two_a.log")
+    wait_for(lambda: "main.py" in Path(f"/proc/{first.pid}/cmdline").read_text(), first)
+    time.sleep(1)  # the first to come keeps the list of who is there
+    second = launch(place, "two", "--auto_load=1", torchrun=torchrun, log="two_b.log")
+    launchers = [first, second]
+    try:
+        assert wait_for(lambda: checkpoints(place, "two"), first), (place / "two_a.log").read_text()
+        end(second)
+        launchers.append(launch(place, "two", "--auto_load=1", torchrun=torchrun, log="two_c.log"))
+        assert first.wait(LIMIT) == 0, (place / "two_a.log").read_text()[-5000:]
+        assert launchers[-1].wait(LIMIT) == 0, (place / "two_c.log").read_text()[-5000:]
+    finally:
+        for launcher in launchers:
+            end(launcher)
+    assert same(outcome(place / "logs/two", EPOCHS - 1), whole)
+    words = (place / "two_a.log").read_text() + (place / "two_c.log").read_text()
+    assert "loaded logs/two/checkpoints/" in words and "ended without a word" in words and "gloo" not in words
+
+
+@pytest.mark.skipif(KILLS < 20, reason="takes a minute by its nature; set SMPL_POSE_KILLS=20")
 def test_a_stalled_process_ends_the_job_by_name_within_a_minute(place):
     launcher = launch(place, "stalled", "--num_epochs=1000")
     try:
