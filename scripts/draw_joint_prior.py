@@ -31,24 +31,29 @@ LIMBS = [TRUNK, *([f"{side}_{name}" for name in limb] for limb in (ARM, LEG) for
 LIMIT = 3.0  # standard deviations; beyond it colours saturate
 
 
+def draw_matrix(axis, matrix: np.ndarray, title: str, limit: float):
+    """matrix (24, 24) in the order of SMPL_JOINTS, drawn by limb with names and borders -> its image on the axis."""
+    order = [SMPL_JOINTS.index(name) for limb in LIMBS for name in limb]
+    names = [SMPL_JOINTS[i] for i in order]
+    image = axis.imshow(matrix[np.ix_(order, order)], cmap="RdBu_r", vmin=-limit, vmax=limit)
+    axis.set_title(title)
+    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    axis.set_yticks(range(len(names)), names, fontsize=7)
+    for border in np.cumsum([len(limb) for limb in LIMBS])[:-1] - 0.5:
+        axis.axhline(border, color="black", linewidth=0.5)
+        axis.axvline(border, color="black", linewidth=0.5)
+    return image
+
+
 def draw(matrices: dict[str, np.ndarray], title: str, path: Path):
     """matrices: title -> (24, 24), unit scale. Writes a PNG."""
-    order = [SMPL_JOINTS.index(name) for limb in LIMBS for name in limb]
-    borders = np.cumsum([len(limb) for limb in LIMBS])[:-1] - 0.5
     columns = 3
     rows = -(-len(matrices) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(5.4 * columns, 5.2 * rows), layout="constrained", squeeze=False)
     for axis in axes.flat[len(matrices) :]:
         axis.axis("off")
-    names = [SMPL_JOINTS[i] for i in order]
     for axis, (name, matrix) in zip(axes.flat, matrices.items(), strict=False):
-        image = axis.imshow(matrix[np.ix_(order, order)], cmap="RdBu_r", vmin=-LIMIT, vmax=LIMIT)
-        axis.set_title(name)
-        axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-        axis.set_yticks(range(len(names)), names, fontsize=7)
-        for border in borders:
-            axis.axhline(border, color="black", linewidth=0.5)
-            axis.axvline(border, color="black", linewidth=0.5)
+        image = draw_matrix(axis, matrix, name, LIMIT)
     figure.colorbar(image, ax=axes, shrink=0.6, label="standard deviations from the average pair")
     figure.suptitle(title)
     with atomic_path(path) as temporary:
