@@ -1,6 +1,7 @@
 """One run of the ablation: a variant of the graph, trained on a share of the people from a seed, and measured."""
 
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -59,8 +60,8 @@ def build(options, checkpoint: str | None) -> tuple[nn.Module, Criterion]:
         load_model_weights(model, checkpoint, config_from_args(options, model.body_model))
     elif options.graph != "none":
         seed_everything(options.seed)
-        plain, _ = build_model(parse_args([*RECIPE, f"--seed={options.seed}"]))
-        model.load_state_dict(plain.state_dict(), strict=False)  # the graph is what it lacks
+        plain, _ = build_model(Namespace(**vars(options) | {"graph": "none", "joint_prior": "none"}))
+        model.load_state_dict(model.state_dict() | plain.state_dict())
     return model, criterion
 
 
