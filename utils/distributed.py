@@ -98,8 +98,12 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 def _connect(backend: str):
     """Join the process group."""
-    # The launcher keeps its store over restarts: without a prefix gloo would find the addresses of dead processes
-    attempt = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    # A launcher may keep its store over restarts, where gloo would find the addresses of dead processes. Launchers of
+    # several machines count restarts differently, so that each start needs a store of its own there.
+    several = int(os.environ.get("GROUP_WORLD_SIZE", 1)) > 1
+    attempt = "" if several else f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    if several and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        print_once("hint: set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, else it cannot restart the run")
     try:
         store, *who = next(rendezvous("env://"))
         dist.init_process_group(backend, store=dist.PrefixStore(attempt, store), rank=who[0], world_size=who[1])
@@ -166,7 +170,7 @@ def from_rank_zero(text: str) -> str:
     dist.broadcast(size, src=0)
     data = torch.zeros(int(size), dtype=torch.uint8)
     if is_main():
-        data.copy_(torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8))
+        data.copy_(torch.tensor(list(text.encode()), dtype=torch.uint8))
     dist.broadcast(data, src=0)
     return data.numpy().tobytes().decode()
 
