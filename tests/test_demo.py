@@ -193,13 +193,15 @@ def write_bad_files(folder: Path):
     torch.save({"a": torch.zeros(3)}, folder / "other.pt")
     (folder / "cut.safetensors").write_bytes(b"\x10\0\0\0")
     shutil.copy(SAMPLE, folder / "im01.png")
+    (folder / "empty").mkdir()
 
 
 BAD = {
     "missing picture": ("missing.png", [], "not found"),
     "no picture": ("text.png", [], "not a picture"),
     "cut picture": ("cut.png", [], "damaged"),
-    "folder": (".", [], "not a file"),
+    "empty folder": ("empty", [], "no pictures"),
+    "nothing matches": ("*.jpg", [], "no pictures"),
     "box outside": ("im01.png", ["--bbox=5000,0,10,10"], "outside the picture"),
     "box without area": ("im01.png", ["--bbox=10,10,0,10"], "no box"),
     "box of nan": ("im01.png", ["--bbox=10,10,nan,10"], "no box"),

@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ WRITE = {
 OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}, "PNG": {"compress_level": 4}}
 
 
-def load_image(image: str | os.PathLike | np.ndarray) -> np.ndarray:
+def load_image(image: str | os.PathLike | np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """A picture file, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of 8 or 16 bits -> (H, W, 3) uint8 RGB.
 
     Files are turned upright as their EXIF says, transparency lies over white, 16 bits are scaled to 8, CMYK and
@@ -42,7 +44,7 @@ def load_image(image: str | os.PathLike | np.ndarray) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of damaged metadata, and of bombs before we refuse them
-            return _read(path)
+            return _read(path, max_pixels)
     except (UnidentifiedImageError, Image.DecompressionBombError, MemoryError, PermissionError) as error:
         raise UserError(_why_unreadable(path, error)) from error
     except UserError:
@@ -63,12 +65,12 @@ def save_image(path: str | os.PathLike, image: np.ndarray):
         Image.fromarray(image).save(temporary, format=kind, **OPTIONS.get(kind, {}))
 
 
-def _read(path: Path) -> np.ndarray:
-    Image.init()
+def _read(path: Path, max_pixels: int) -> np.ndarray:
+    _start_pillow()
     with Image.open(path, formats=[kind for kind in READ if kind in Image.OPEN]) as picture:
         width, height = picture.size
-        if width * height > MAX_PIXELS:
-            raise UserError(f"{path} has {width} x {height} pixels, over {MAX_PIXELS // 10**6} million; scale it down")
+        if width * height > max_pixels:
+            raise UserError(f"{path} has {width} x {height} pixels, over {max_pixels // 10**6} million; scale it down")
         picture.load()
         picture = ImageOps.exif_transpose(picture)
         if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
@@ -78,6 +80,16 @@ def _read(path: Path) -> np.ndarray:
             white = Image.new("RGBA", picture.size, "white")
             picture = Image.alpha_composite(white, picture)
         return np.asarray(picture.convert("RGB"))
+
+
+@cache
+def _start_pillow():
+    """Load Pillow's decoders, and the one for iPhones' HEIC where it is installed (pip install pillow-heif)."""
+    Image.init()
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
 
 
 def _array_to_rgb(array: np.ndarray, name: str) -> np.ndarray:
@@ -103,6 +115,8 @@ def _why_unreadable(path: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         if path.stat().st_size == 0:
             return f"{path} is empty; copy or download it again"
+        if path.suffix.lower() in (".heic", ".heif"):
+            return f"{path} needs a decoder that is not installed: pip install pillow-heif, or convert it to JPEG"
         return f"{path} is not a picture this program can read; convert it to PNG or JPEG"
     if isinstance(error, PermissionError):
         return f"{path} may not be read by this user; change its permissions"

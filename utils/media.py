@@ -17,6 +17,7 @@ PICTURES = (
     *(".jp2", ".avif", ".tga", ".heic", ".heif"),
 )
 VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ts")
+DERIVED = r"_(overlay|side|top|keypoints|person\d+)"  # what the names of results add to that of the photograph
 LOAD_AHEAD = 2  # pictures decoded while the network is busy: bounds the memory
 
 
@@ -93,4 +94,4 @@ def _natural(path: Path) -> list:
 def _clash(a: str, b: str) -> bool:
     """Whether results of the names could share a file; case does not tell files apart everywhere."""
     a, b = sorted((a.lower(), b.lower()), key=len)
-    return a == b or b.startswith(f"{a}_")
+    return a == b or (b.startswith(a) and re.fullmatch(DERIVED, b[len(a) :]) is not None)

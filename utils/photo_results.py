@@ -44,7 +44,7 @@ class PhotoResults:
             )
         for kind in (kind for kind in ("obj", "ply", "glb") if kind in kinds):
             for number, person in enumerate(people, 1):
-                path = file(f".{kind}" if number == 1 else f"_{number}.{kind}")
+                path = file(f".{kind}" if number == 1 else f"_person{number}.{kind}")
                 save_mesh(path, person.vertices, self.faces, self.colors)
         if "html" in kinds:
             write_text(file(".html"), viewer_page(name, *group, overlay))

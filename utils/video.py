@@ -92,6 +92,8 @@ def record_webcam(number: int, path: Path, seconds: float) -> Path:
     """Record a camera of this computer (0 is the first) to an .mp4 file; UserError where there is none."""
     camera = cv2.VideoCapture(number)
     try:
+        if not camera.isOpened():
+            raise UserError(f"webcam {number} not found, or not open to this user; --webcam 0 is the first")
         rate = camera.get(cv2.CAP_PROP_FPS) or 25
         with write_video(path, Fraction(rate).limit_denominator(1001)) as add:
             for _ in range(max(1, round(seconds * rate))):

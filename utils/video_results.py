@@ -54,7 +54,7 @@ class VideoResults:
             if kind in kinds:
                 save(file(f".{kind}"), picture, [person.record() for person in people])
         for number, person in enumerate(people):
-            ending = f"_{number + 1}" if number else ""
+            ending = f"_person{number + 1}" if number else ""
             if "glb" in kinds:
                 save_rigged_glb(file(f"{ending}.glb"), person.rest, person.motion, self.predictor.colors)
             if "bvh" in kinds:
