@@ -36,7 +36,10 @@ from utils.person_finder import find_people
 from utils.photo_results import PhotoResults
 
 CHECKPOINT = PRETRAINED / "smpl_pose_s.safetensors"
-ARCHITECTURE = ("model_type", "backbone", "hrnet_type", "num_transformers", "graph", "joint_prior")
+ARCHITECTURE = (
+    *("model_type", "backbone", "hrnet_type", "num_transformers"),
+    *("graph", "joint_prior", "graph_entries", "prior_seed"),
+)
 BATCH_SIZE = 8  # people who go through the network together
 BATCH_PIXELS = 40_000_000  # of photographs that are in memory together
 

@@ -99,15 +99,17 @@ def build_block(args, backbone: nn.Module) -> GraphTransformerBlock:
 
 def config_from_args(args, body_model: BodyModel) -> dict:
     """What a checkpoint must carry so that the same network can be built again, and mismatches explained."""
+    graph = args.graph if args.model_type == "SMPL-Pose" else "none"
+    joint_prior = args.joint_prior if graph != "none" else "none"
     return {
         "model_type": args.model_type,
         "backbone": args.backbone,
         "hrnet_type": args.hrnet_type if args.backbone == "hrnet" else None,
         "num_transformers": args.num_transformers if args.model_type == "SMPL-Pose" else 0,
-        "graph": args.graph,
-        "joint_prior": args.joint_prior,
-        "graph_entries": sorted({*args.graph_entries}) if args.graph != "none" else [],
-        "prior_seed": args.prior_seed if args.joint_prior == "shuffled" else 0,
+        "graph": graph,
+        "joint_prior": joint_prior,
+        "graph_entries": sorted({*args.graph_entries}) if graph != "none" else [],
+        "prior_seed": args.prior_seed if joint_prior == "shuffled" else 0,
         "body": body_model.name,
         "num_vertices": body_model.num_vertices,
     }

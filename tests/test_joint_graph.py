@@ -194,7 +194,10 @@ def test_a_checkpoint_says_where_its_graph_acts():
     assert config(*shuffled)["prior_seed"] == 3
     assert config(*shuffled)["graph_entries"] == ["bias", "conv", "embedding"]
     assert config(*shuffled, "--graph_entries", "conv", "bias", "conv")["graph_entries"] == ["bias", "conv"]
-    assert config("--graph_entries", "bias", "--prior_seed=3") == config()  # no graph, no difference
+    assert (config()["graph"], config()["joint_prior"]) == ("adaptive", "llm")
+    # no graph, no difference
+    assert config("--graph=none", "--graph_entries", "bias", "--prior_seed=3") == config("--graph=none")
+    assert config("--model_type=backbone")["graph"] == config("--model_type=backbone")["joint_prior"] == "none"
 
 
 def test_the_seed_chooses_the_shuffled_prior():

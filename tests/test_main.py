@@ -278,8 +278,6 @@ IMPOSSIBLE = {
     "--no_such_flag": "--no_such_flag",
     "--eval_only": "--load_checkpoint",
     "--data_mode=pose2sim": "--eval_only",
-    "--joint_prior=llm": "--graph",
-    "--graph=adaptive --model_type=backbone": "--model_type SMPL-Pose",
     "--exp_name=../elsewhere": "--exp_name",
     "--metrics_json=no/such/folder.json": "no/such",
     "--device=cuda:x": "--device",

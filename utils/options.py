@@ -85,8 +85,18 @@ def get_args_parser() -> argparse.ArgumentParser:
         help="auto: official COCO weights where pretrained/hrnet has them, else a random start",
     )
     network.add_argument("--num_transformers", type=positive, default=3, help="graph transformer blocks")
-    network.add_argument("--graph", choices=("adaptive", "static", "none"), default="none")
-    network.add_argument("--joint_prior", choices=("llm", "kinematic", "shuffled", "none"), default="none")
+    network.add_argument(
+        "--graph",
+        choices=("adaptive", "static", "none"),
+        default="adaptive",
+        help="among the joints of SMPL-Pose; none: the published network (default: %(default)s)",
+    )
+    network.add_argument(
+        "--joint_prior",
+        choices=("llm", "kinematic", "shuffled", "none"),
+        default="llm",
+        help="what the graph knows beforehand (default: %(default)s)",
+    )
     network.add_argument(
         "--graph_entries",
         choices=GRAPH_ENTRIES,
@@ -146,10 +156,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         raise UserError(
             "--feature_cache holds synthetic people as MoveNet sees them: add --data_mode synthetic --backbone movenet"
         )
-    if args.joint_prior != "none" and args.graph == "none":
-        raise UserError(f"--joint_prior {args.joint_prior} needs a graph: add --graph adaptive or --graph static")
-    if args.graph != "none" and args.model_type == "backbone":
-        raise UserError(f"--graph {args.graph} needs the transformer: use --model_type SMPL-Pose, or --graph none")
     if args.graph != "none" and args.joint_prior == "none" and set(args.graph_entries) == {"embedding"}:
         raise UserError(
             "--graph_entries embedding alone needs a prior to embed: add --joint_prior llm, or bias or conv"
