@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from datasets.build import FILES, build_dataset, build_loader
+from datasets.build import FILES, build_dataset, build_loader, describe_labels
 from models.build import build_model, config_from_args, name_keypoint_regressor
 from models.features import network_input
 from utils.checkpoint import find_checkpoint, load_model_weights
@@ -80,7 +80,7 @@ def run(args, device: torch.device):
     val_loader = loader_of("val", args.val_batch_size) if args.eval_only or args.eval_epochs else None
     if args.eval_only:
         report = evaluate(model, criterion, val_loader, device, args.precision, rows)
-        report_metrics(report, protocol, args.metrics_json)
+        report_metrics(report, protocol | describe_labels(args), args.metrics_json)
         return
 
     loader = loader_of("train", args.batch_size)

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from datasets.bad_rows import SkipBadRows, collate
 from datasets.feature_cache import FeatureCache
 from datasets.human_mesh import HumanMeshDataset
+from datasets.tsv import read_note
 from utils.errors import UserError
 from utils.interrupt import leave_signals_to_parent
 
@@ -66,6 +67,13 @@ def build_dataset(args, split: str) -> Dataset:
         seed=args.seed if train else 0,
         root=None if args.allow_outside_paths else root.absolute(),
     )
+
+
+def describe_labels(args) -> dict[str, str]:
+    """What the maker of the evaluation set says of its labels, for the protocol; nothing where it says nothing."""
+    file = FILES.get(args.data_mode, {}).get("val")
+    note = file and read_note(find_data_root(args.data_root, file) / file)
+    return {"labels": note} if note else {}
 
 
 def build_loader(

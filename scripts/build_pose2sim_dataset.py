@@ -1,19 +1,21 @@
 """Build a real benchmark without registration: Pose2Sim's demo videos, keypoints triangulated from four cameras.
 
-python scripts/build_pose2sim_dataset.py --output datasets/DATA        # writes DATA/pose2sim/test.yaml and its files
+    python scripts/build_pose2sim_dataset.py --output datasets/DATA     # writes DATA/pose2sim/test.yaml and its files
     python main.py --eval_only --data_mode pose2sim --data_root datasets/DATA --load_checkpoint ...
 
 The PyPI wheel `pose2sim` (BSD-3-Clause) carries 4 x 100 frames of a man balancing on a beam, with a Qualisys
 calibration. MoveNet finds 17 keypoints in each view, the 12 of the limbs are triangulated robustly and smoothed. This
-is pseudo ground truth: the printed bone lengths, reprojection errors and leave-one-out distances say how far to trust
-it.
+is pseudo ground truth of one man in one scene: what is printed (and kept in uncertainty.json) says how far to trust
+it, and check.jpg shows it.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -21,14 +23,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.human_mesh import format_label
+from datasets.human_mesh import HumanMeshDataset, format_label
 from datasets.tsv import TSVWriter
 from models.build import MOVENET
 from models.movenet import load_movenet
+from scripts.pose2sim.uncertainty import measure
 from utils.errors import UserError, exit_on_user_error
+from utils.files import write_text
 from utils.multiview import Camera, low_pass, read_qualisys, settle_aim, triangulate
 from utils.person_finder import find_people
-from utils.skeleton import COCO17, J24
+from utils.sheets import draw_keypoints, sheet, write_jpeg
+from utils.skeleton import COCO17, J24, J24_LIMBS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "pose2sim==0.10.49"
@@ -37,17 +42,8 @@ CUTOFF = 6.0  # Hz: balancing is slow, detectors are noisy
 IMAGE_SCALE = 0.5  # of the stored frames; the man is still twice as tall as a crop
 CROP_MARGIN = 1.2
 
-# The limb keypoints that both sets have: J24 row -> COCO row.
-LIMBS = {
-    j: COCO17.index(name.replace("L_", "left_").replace("R_", "right_").lower())
-    for j, name in enumerate(J24)
-    if name.replace("L_", "left_").replace("R_", "right_").lower() in COCO17[5:]
-}
-BONES = [
-    (f"{side}_{a}", f"{side}_{b}")
-    for side in "LR"
-    for a, b in (("Hip", "Knee"), ("Knee", "Ankle"), ("Shoulder", "Elbow"), ("Elbow", "Wrist"))
-] + [("L_Hip", "R_Hip"), ("L_Shoulder", "R_Shoulder")]
+# J24 row -> COCO row
+LIMBS = {j: COCO17.index(J24[j].replace("L_", "left_").replace("R_", "right_").lower()) for j in J24_LIMBS}
 
 
 def fetch_wheel(folder: Path) -> Path:
@@ -74,15 +70,33 @@ def unpack(wheel: Path, folder: Path) -> Path:
     return folder / DEMO
 
 
-def read_video(path: Path) -> tuple[np.ndarray, float]:
-    """Frames (T, H, W, 3) uint8 RGB and their rate in Hz."""
+@dataclass
+class View:
+    """What one camera saw: keypoints (T, 17, 3) of the most prominent person in pixels of the video, confidence 0 where
+    nobody is found; frames: T JPEGs, IMAGE_SCALE as large; size (height, width) of the video; rate in Hz."""
+
+    keypoints: np.ndarray
+    frames: list[bytes]
+    size: tuple[int, int]
+    rate: float
+
+
+def look(path: Path, network) -> View:
+    """Find the person in every frame of a video."""
     capture = cv2.VideoCapture(str(path))
-    rate, frames = capture.get(cv2.CAP_PROP_FPS), []
+    keypoints, frames, shape = [], [], None
     while (read := capture.read())[0]:
-        frames.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+        shape = read[1].shape[:2]
+        people = find_people(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB), network)
+        keypoints.append(people[0].keypoints if people else np.zeros((17, 3)))
+        small = cv2.resize(read[1], None, fx=IMAGE_SCALE, fy=IMAGE_SCALE, interpolation=cv2.INTER_AREA)
+        frames.append(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
     if not frames:
         raise UserError(f"{path} holds no readable frames; download {PACKAGE} again")
-    return np.stack(frames), rate
+    keypoints = np.stack(keypoints)
+    found = (keypoints[..., 2].max(-1) > 0).sum()
+    print(f"{path.stem}: {len(frames)} frames, a person found in {found}", flush=True)
+    return View(keypoints, frames, shape, capture.get(cv2.CAP_PROP_FPS))
 
 
 def fit_to_video(camera: Camera, height: int, width: int) -> Camera:
@@ -99,37 +113,6 @@ def fit_to_video(camera: Camera, height: int, width: int) -> Camera:
         camera.rotation,
         camera.position,
     )
-
-
-def detect(frames: np.ndarray, network) -> np.ndarray:
-    """Keypoints (T, 17, 3) of the most prominent person; confidence 0 where nobody is found."""
-    keypoints = np.zeros((len(frames), 17, 3))
-    for t, frame in enumerate(frames):
-        people = find_people(frame, network)
-        if people:
-            keypoints[t] = people[0].keypoints
-    return keypoints
-
-
-def report(points: np.ndarray, raw: np.ndarray, detections: np.ndarray, cameras: list[Camera]) -> list[str]:
-    """Lines that say how well the points (T, 12, 3) fit: bones, reprojection, leave-one-out."""
-    names = [J24[j] for j in LIMBS]
-    lines = ["bone                      mean mm   std mm"]
-    for a, b in BONES:
-        length = np.linalg.norm(points[:, names.index(a)] - points[:, names.index(b)], axis=-1) * 1000
-        lines.append(f"{a + ' - ' + b:25s} {length.mean():7.0f} {length.std():8.1f}")
-    seen = detections[..., list(LIMBS.values()), :]
-    for camera, found in zip(cameras, seen, strict=True):
-        error = np.linalg.norm(camera.project(points) - found[..., :2], axis=-1)
-        median, most = np.percentile(error, (50, 90))
-        lines.append(f"reprojection {camera.name}: median {median:.1f} px, 90 % below {most:.1f} px")
-    apart = []
-    for left_out in range(len(cameras)):
-        rest = [c for c in range(len(cameras)) if c != left_out]
-        without, _ = triangulate(seen[rest][..., :2], seen[rest][..., 2], [cameras[c] for c in rest])
-        apart.append(np.linalg.norm(without - raw, axis=-1) * 1000)
-    median, most = np.percentile(apart, (50, 90))
-    return [*lines, f"one camera left out: points move by {median:.0f} mm (median), {most:.0f} mm (90 %)"]
 
 
 def labels(camera: Camera, points: np.ndarray) -> dict:
@@ -149,6 +132,15 @@ def labels(camera: Camera, points: np.ndarray) -> dict:
     return format_label((low + high) / 2, CROP_MARGIN * (high - low).max() / 200, keypoints_2d, keypoints_3d)
 
 
+def draw_check(yaml_file: Path, count: int) -> np.ndarray:
+    """Five frames of every camera, read back from the set, with the projected keypoints -> (H, W, 3) uint8 BGR."""
+    dataset = HumanMeshDataset(yaml_file, with_image_uint8=True)
+    frames = [start + t for start in range(0, len(dataset), count) for t in np.linspace(0, count - 1, 5).astype(int)]
+    rows = [dataset[int(i)] for i in frames]
+    tiles = [draw_keypoints(row["image_uint8"].permute(1, 2, 0).numpy(), row["keypoints_2d"].numpy()) for row in rows]
+    return sheet(tiles, columns=5)
+
+
 @exit_on_user_error
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -160,32 +152,29 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         demo = unpack(args.wheel or fetch_wheel(Path(scratch)), Path(scratch) / "unpacked")
         calibration = read_qualisys(demo / "calibration" / "Calib.qca.txt")
-        videos = [read_video(demo / "videos" / f"{camera.name}.mp4") for camera in calibration]
-    rate, count = videos[0][1], min(len(frames) for frames, _ in videos)
-    videos = [frames[:count] for frames, _ in videos]
-    cameras = [fit_to_video(camera, *frames.shape[1:3]) for camera, frames in zip(calibration, videos, strict=True)]
-    detections = []
-    for camera, frames in zip(cameras, videos, strict=True):
-        detections.append(detect(frames, network))
-        found = (detections[-1][..., 2].max(-1) > 0).sum()
-        print(f"{camera.name}: {count} frames, keypoints found in {found}", flush=True)
-    detections = np.stack(detections)
-    seen = detections[..., list(LIMBS.values()), :]
-    calibrated, cameras = cameras, settle_aim(seen[..., :2], seen[..., 2], cameras)
+        views = [look(demo / "videos" / f"{camera.name}.mp4", network) for camera in calibration]
+    count = min(len(view.frames) for view in views)
+    cameras = [fit_to_video(camera, *view.size) for camera, view in zip(calibration, views, strict=True)]
+    seen = np.stack([view.keypoints[:count, list(LIMBS.values())] for view in views])
+    pixels, confidence = seen[..., :2], seen[..., 2]
+    calibrated, cameras = cameras, settle_aim(pixels, confidence, cameras)
     for before, camera in zip(calibrated, cameras, strict=True):
         x, y = camera.matrix[:2, 2] - before.matrix[:2, 2]
         print(f"{camera.name}: aim corrected by {x:.1f}, {y:.1f} px")
-    raw, _ = triangulate(seen[..., :2], seen[..., 2], cameras)
-    points = low_pass(raw, rate, CUTOFF)
-    print("\n".join(report(points, raw, detections, cameras)))
+    rate = views[0].rate
+    points = low_pass(triangulate(pixels, confidence, cameras)[0], rate, CUTOFF)
+    uncertainty = measure(points, pixels, confidence, cameras, rate, CUTOFF)
+    print("\n".join(uncertainty.lines()))
 
-    with TSVWriter(args.output / "pose2sim" / "test.yaml") as writer:
-        for camera, frames in zip(cameras, videos, strict=True):
-            for t, frame in enumerate(frames):
-                small = cv2.resize(frame, None, fx=IMAGE_SCALE, fy=IMAGE_SCALE, interpolation=cv2.INTER_AREA)
-                jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
-                writer.add(f"{camera.name}_{t:03d}", jpeg, labels(camera, points[t]), *small.shape[:2])
-    print(f"{args.output / 'pose2sim' / 'test.yaml'}: {len(cameras) * count} samples of {len(LIMBS)} keypoints")
+    folder = args.output / "pose2sim"
+    with TSVWriter(folder / "test.yaml", note=uncertainty.label()) as writer:
+        for camera, view in zip(cameras, views, strict=True):
+            for t, jpeg in enumerate(view.frames[:count]):
+                height, width = (round(IMAGE_SCALE * side) for side in view.size)
+                writer.add(f"{camera.name}_{t:03d}", jpeg, labels(camera, points[t]), height, width)
+    write_text(folder / "uncertainty.json", json.dumps(uncertainty.numbers(), indent=2) + "\n")
+    write_jpeg(folder / "check.jpg", draw_check(folder / "test.yaml", count))
+    print(f"{folder / 'test.yaml'}: {len(cameras) * count} samples of {len(LIMBS)} keypoints; drawn in check.jpg")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from utils.errors import UserError
-from utils.multiview import Camera, low_pass, read_qualisys, settle_aim, triangulate
+from utils.multiview import Camera, jackknife, low_pass, read_qualisys, settle_aim, spread, triangulate
 
 
 def look_at(name, position, distortion=(-0.05, 0.1, 0.0005, -0.0003)):
@@ -82,6 +82,20 @@ def test_low_pass_keeps_slow_motion_and_drops_noise():
     smooth = low_pass(noisy, 60, 6)
     assert np.abs(smooth - slow)[10:-10].mean() < 0.6 * np.abs(noisy - slow).mean()
     np.testing.assert_allclose(low_pass(slow, 60, 6)[10:-10], slow[10:-10], atol=0.01)
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    """Tukey's formula is exact for a mean: s / sqrt(n), here in each of three directions."""
+    samples = np.random.default_rng(4).normal(size=(9, 50, 3))
+    without = np.stack([np.delete(samples, k, axis=0).mean(0) for k in range(9)])
+    expected = np.sqrt((samples.var(0, ddof=1) / 9).sum(-1))
+    np.testing.assert_allclose(spread(without), expected, atol=1e-12)
+
+
+def test_leaving_a_camera_out_changes_nothing_where_all_agree(cameras, points):
+    estimates = jackknife(see(cameras, points), np.ones((4, 30, 12)), cameras)
+    assert estimates.shape == (4, 30, 12, 3)
+    np.testing.assert_allclose(estimates, np.broadcast_to(points, estimates.shape), atol=1e-5)
 
 
 CAMERA = """<camera serial="cam01">

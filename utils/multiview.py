@@ -124,6 +124,23 @@ def triangulate(
     return best, errors(best)
 
 
+def jackknife(pixels: np.ndarray, confidence: np.ndarray, cameras: list[Camera]) -> np.ndarray:
+    """Triangulated without each camera in turn -> (C, ..., 3). Arguments as in `triangulate`, C >= 3.
+
+    `spread` of what is made of them tells how uncertain it is.
+    """
+    keep = [[c for c in range(len(cameras)) if c != left_out] for left_out in range(len(cameras))]
+    return np.stack([triangulate(pixels[k], confidence[k], [cameras[c] for c in k])[0] for k in keep])
+
+
+def spread(estimates: np.ndarray) -> np.ndarray:
+    """Points (C, ..., 3), each made without one of C observers -> standard error (...) of the one made with all: the
+    jackknife's (Tukey, 1958), over the three directions together. Says nothing of errors that all observers share."""
+    count = len(estimates)
+    apart = np.square(estimates - estimates.mean(0)).sum(-1)
+    return np.sqrt((count - 1) / count * apart.sum(0))
+
+
 def settle_aim(pixels: np.ndarray, confidence: np.ndarray, cameras: list[Camera], rounds: int = 15) -> list[Camera]:
     """Cameras whose principal points are moved by the offset that all their reprojections share.
 

@@ -31,6 +31,7 @@ J17_TO_J14 = (3, 2, 1, 4, 5, 6, 16, 15, 14, 11, 12, 13, 8, 10)
 J14 = tuple(J24[i] for i in J24_TO_J14)
 
 J24_PELVIS = J24.index("Pelvis")
+J24_LIMBS = tuple(range(12))
 J17_PELVIS = J17.index("Pelvis")
 J14_HIPS = (J14.index("R_Hip"), J14.index("L_Hip"))
 
