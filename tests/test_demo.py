@@ -3,7 +3,9 @@
 The network is small and random: its bodies are odd, but where they are drawn has to be right all the same.
 """
 
+import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -12,6 +14,7 @@ import pytest
 import roma
 import torch
 import trimesh
+from PIL import ExifTags, Image
 
 import demo
 from models.build import META_DATA, OPEN_BODY, build_model, config_from_args
@@ -21,6 +24,7 @@ from utils.image_io import load_image, save_image
 from utils.options import get_args_parser
 from utils.photo_results import SHEET_HEIGHT
 from utils.render import render_mesh
+from utils.video import read_video_info, write_video
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "samples" / "im01.png"
@@ -262,3 +266,179 @@ def test_an_answer_that_is_not_finite_is_no_person(checkpoint):
         predictor.model.regressor.fc1.bias.fill_(torch.nan)
     with pytest.raises(UserError, match="not finite"):
         predictor(SAMPLE, WHERE)
+
+
+def record_of(folder: Path, name: str) -> dict:
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def test_several_inputs_of_all_kinds_and_a_broken_one(run, tmp_path):
+    """Grey, 16 bits, transparent, CMYK, turned by EXIF: each is the same photograph; the broken one stops nobody."""
+    small = Image.open(SAMPLE).convert("RGB").reduce(3)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    small.convert("L").save(folder / "grey.png")
+    save = cv2.cvtColor(np.asarray(small), cv2.COLOR_RGB2BGR).astype(np.uint16) * 257
+    cv2.imwrite(str(folder / "deep.png"), save)
+    small.convert("RGBA").save(folder / "alpha.webp", lossless=True)
+    small.convert("CMYK").save(folder / "print.jpg", quality=95)
+    turned, exif = small.transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # show a quarter turn clockwise
+    turned.save(folder / "phone.jpg", exif=exif, quality=95)
+    (folder / "broken.jpg").write_bytes((folder / "print.jpg").read_bytes()[:700])
+    code, _, err = run("--output", tmp_path / "out", "--save=json", img_path=folder)
+    assert code == 0
+    assert [line for line in err.splitlines() if line.startswith("error: ")] == err.splitlines()
+    assert err.count("error: ") == 1 and "broken.jpg" in err
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.json")) == [
+        f"{name}.json" for name in ("alpha", "deep", "grey", "phone", "print")
+    ]
+    for path in (tmp_path / "out").glob("*.json"):
+        (person,) = json.loads(path.read_text())["people"]
+        np.testing.assert_allclose(person["bbox"], np.array(WHERE) / 3, atol=10)
+        assert load_image(path.with_name(f"{path.stem}_overlay.png")).shape == (small.height, small.width, 3)
+
+
+def test_when_nothing_worked_the_exit_code_says_so(run, tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_text("no picture")
+    code, _, err = run("--output", tmp_path / "out", img_path=tmp_path)
+    assert code == 2 and err.count("error: ") == 3 and "none of the 2 files" in err and not (tmp_path / "out").exists()
+
+
+def test_everything_that_can_be_saved(run, tmp_path, predictor):
+    """The files agree with each other, and the exported mesh under the exported camera lies on the overlay."""
+    code, _, err = run("--output", tmp_path, "--save=all", "--bbox", ",".join(map(str, WHERE)), "--focal=900")
+    assert (code, err) == (0, "")
+    endings = (".png", "_overlay.png", "_side.png", "_top.png", "_keypoints.png", ".obj", ".ply", ".glb", ".html")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"im01{e}" for e in (*endings, ".json", ".npz"))
+    record = record_of(tmp_path, "im01")
+    (person,) = record["people"]
+    with np.load(tmp_path / "im01.npz") as arrays:
+        for key, value in person.items():
+            if value is not None:
+                np.testing.assert_allclose(arrays[key][0], value, atol=1e-5, err_msg=key)
+        vertices = arrays["vertices"][0]
+    named = {name for names in record["fields"] for name in names.split(", ")}
+    assert {*record, *person} - {"fields", "people"} == named
+
+    height, width, focal = record["height"], record["width"], record["focal"]
+    assert (focal, record["focal_source"]) == (900, "given")
+
+    def project(points):  # as the description of the fields says
+        return focal * points[:, :2] / points[:, 2:] + ((width - 1) / 2, (height - 1) / 2)
+
+    for kind in ("obj", "ply", "glb"):
+        mesh = trimesh.load(tmp_path / f"im01.{kind}", process=False, force="mesh")
+        to_camera = np.array(person["mesh_to_camera"])
+        placed = mesh.vertices @ to_camera[:3, :3].T + to_camera[:3, 3]
+        np.testing.assert_allclose(placed, vertices, atol=1e-4)
+    changed = load_image(tmp_path / "im01_overlay.png") != load_image(SAMPLE)
+    rows, columns = np.nonzero(changed.any(-1))
+    pixels = project(placed)
+    assert (pixels > 0).all() and (pixels < (width - 1, height - 1)).all()
+    outline = np.array((columns.min(), rows.min(), columns.max(), rows.max()))
+    np.testing.assert_allclose(outline, np.concatenate((pixels.min(0), pixels.max(0))), atol=1)
+    np.testing.assert_allclose(project(np.array(person["joints_3d"])), person["joints_2d"], atol=0.01)
+
+    rotmat = roma.rotvec_to_rotmat(torch.tensor(person["pose"]))
+    with torch.inference_mode():
+        body, joints = predictor.model.body_model(rotmat[None], torch.tensor(person["betas"])[None])
+    np.testing.assert_allclose(body[0].numpy() + person["translation"], vertices, atol=1e-4)
+    np.testing.assert_allclose(joints[0].numpy() + person["translation"], person["joints_3d"], atol=1e-4)
+
+
+@pytest.mark.parametrize("where", ["film.json", "film.csv", "--max_people=2"])
+def test_several_people(run, tmp_path, where):
+    image = load_image(SAMPLE)
+    two = np.concatenate((image, image[:, ::-1]), axis=1)
+    save_image(tmp_path / "two.png", two)
+    boxes = [WHERE, (two.shape[1] - WHERE[0] - WHERE[2], *WHERE[1:])]
+    if where.endswith("json"):
+        (tmp_path / where).write_text(json.dumps({"two.png": boxes}))
+    else:
+        rows = [",".join(map(str, ("two.png", *box))) for box in boxes]
+        (tmp_path / "film.csv").write_text("\n".join(["image,x,y,w,h", *rows]))
+    flags = [where] if where.startswith("--") else ["--boxes", tmp_path / where]
+    code, _, err = run("--output", tmp_path / "out", "--save=json,glb", *flags, img_path=tmp_path / "two.png")
+    assert (code, err) == (0, "")
+    people = record_of(tmp_path / "out", "two")["people"]
+    found = sorted(person["bbox"][0] for person in people)
+    np.testing.assert_allclose(found, [box[0] for box in boxes], atol=25)
+    assert {p.name for p in (tmp_path / "out").glob("*.glb")} == {"two.glb", "two_person2.glb"}
+
+
+def test_batches_change_nothing(predictor):
+    images = [load_image(SAMPLE), load_image(SAMPLE.with_name("im02.png"))]
+    sightings = [[predictor.sighting(WHERE)], [predictor.sighting((80, 20, 340, 570)), predictor.sighting(WHERE)]]
+    together = predictor.reconstruct(images, sightings)
+    assert [len(people) for people in together] == [1, 2]
+    for image, people, several in zip(images, together, sightings, strict=True):
+        for person, sighting in zip(people, several, strict=True):
+            alone = predictor(image, sighting.bbox)[0]
+            np.testing.assert_allclose(person.vertices, alone.vertices, atol=1e-4)
+            np.testing.assert_allclose(person.translation, alone.translation, atol=1e-3)
+
+
+def test_a_film(run, tmp_path, predictor):
+    """The woman moves right by 4 pixels a frame: so does the body, and the files tell the same story."""
+    image = load_image(SAMPLE)[::2, ::2]
+    rate, n = Fraction(10), 6
+    with write_video(tmp_path / "film.mp4", rate) as add:
+        for t in range(n):
+            add(np.roll(image, 4 * t, axis=1))
+    flags = ("--output", tmp_path / "out", "--save=all", "--smooth=0")
+    code, _, err = run(*flags, img_path=tmp_path / "film.mp4")
+    assert (code, err) == (0, "")
+    names = ("film_overlay.mp4", "film.json", "film.npz", "film.glb", "film.bvh")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(names)
+    assert read_video_info(tmp_path / "out" / "film_overlay.mp4") == (
+        n,
+        rate,
+        *(2 * np.ceil(np.array(image.shape[:2]) / 2)),
+    )
+
+    record = record_of(tmp_path / "out", "film")
+    (person,) = record["people"]
+    assert person["frames"] == list(range(n)) and all(person["seen"]) and record["rate"] == 10
+    joints_2d = np.array(person["joints_2d"])
+    moved = np.diff(joints_2d[:, 0, 0])
+    assert moved.mean() == pytest.approx(4, abs=1.5)
+    rotmat = roma.rotvec_to_rotmat(torch.tensor(person["pose"]))
+    with torch.inference_mode():
+        _, joints = predictor.model.body_model(rotmat, torch.tensor(person["betas"]).expand(n, 10))
+    joints = joints.numpy() + np.array(person["translation"])[:, None]
+    np.testing.assert_allclose(joints, person["joints_3d"], atol=1e-4)
+    middle = (np.array((record["width"], record["height"])) - 1) / 2
+    np.testing.assert_allclose(record["focal"] * joints[..., :2] / joints[..., 2:] + middle, joints_2d, atol=0.1)
+
+
+def test_a_film_without_people_says_so(run, tmp_path):
+    with write_video(tmp_path / "film.mp4", Fraction(10)) as add:
+        for _ in range(2):
+            add(np.full((64, 64, 3), 128, np.uint8))
+    code, _, err = run("--output", tmp_path / "out", img_path=tmp_path / "film.mp4")
+    assert code == 2 and "nobody was found" in err and not (tmp_path / "out").exists()
+
+
+CLASHES = {
+    "nothing": ([], "--img_path"),
+    "page and pictures": (["--serve", "--img_path=a.png"], "--serve"),
+    "two kinds of boxes": (["--img_path=a.png", "--bbox=1,2,3,4", "--boxes=b.csv"], "--boxes"),
+    "unknown kind": (["--img_path=a.png", "--save=fbx"], "--save"),
+    "nobody": (["--img_path=a.png", "--max_people=0"], "--max_people"),
+    "no boxes": (["--img_path=a.png", "--boxes=missing.csv"], "missing.csv"),
+    "no numbers": (["--img_path=a.png", "--boxes=words.csv"], "words.csv"),
+}
+
+
+@pytest.mark.parametrize("case", CLASHES.values(), ids=CLASHES.keys())
+def test_flags_that_make_no_sense(tmp_path, monkeypatch, capsys, case):
+    flags, message = case
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.csv").write_text("a.png,left,right,up,down\n")
+    monkeypatch.setattr("sys.argv", ["demo.py", *flags])
+    with pytest.raises(SystemExit) as stop:
+        demo.main()
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.count("\n") == 1 and message in err
