@@ -11,10 +11,13 @@ from torch import nn
 
 from utils import distributed
 from utils.distributed import (
+    any_rank,
     broadcast_buffers,
     choose_device,
     data_parallel,
+    from_rank_zero,
     gather_rows,
+    gather_states,
     let_rank_zero_speak,
     mean_over_ranks,
     process_group,
@@ -45,6 +48,9 @@ def work(process: int, processes: int, port: int, results):
     with process_group(choose_device("cpu")):
         # 5 rows over 3 ranks and 1 row over 3 ranks, which leaves two with none
         rows = {n: gather_rows(torch.arange(2.0 * n).view(n, 2)[process::processes]) for n in (5, 1, 0)}
+        words = [from_rank_zero(text if process == 0 else "other") for text in ("", "größer")]
+        flags = any_rank(process == 1, False)
+        states = gather_states({"rank": process, "rng": torch.full((process,), process)})
         mean = mean_over_ranks(torch.tensor([float(process), 1.0]))
 
         seed_everything(0, process)
@@ -59,6 +65,9 @@ def work(process: int, processes: int, port: int, results):
                 "rank": process,
                 "rows": {n: value.tolist() for n, value in rows.items()},
                 "mean": mean.tolist(),
+                "words": words,
+                "flags": flags,
+                "states": [(state["rank"], state["rng"].tolist()) for state in states],
                 "weight": network.layer.weight.tolist(),
                 "grad": network.layer.weight.grad.tolist(),
                 "own_mean": running_mean.tolist(),
@@ -86,6 +95,12 @@ def test_every_row_arrives_once_everywhere(three_ranks, n):
     for result in three_ranks:
         rows = np.array(result["rows"][n]).reshape(-1, 2)
         np.testing.assert_array_equal(rows[rows[:, 0].argsort()], np.arange(2.0 * n).reshape(n, 2))
+
+
+def test_words_flags_and_states_are_known_to_all(three_ranks):
+    for result in three_ranks:
+        assert result["words"] == ["", "größer"] and result["flags"] == [True, False]
+        assert result["states"] == [(0, []), (1, [1]), (2, [2, 2])]
 
 
 def test_mean_over_ranks(three_ranks):

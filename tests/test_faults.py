@@ -40,7 +40,7 @@ def launch(place: Path, name: str, *flags: str, torchrun: tuple[str, ...] = (), 
     """torchrun main.py with a process group of its own; its words go to NAME.log."""
     torchrun = torchrun or ("--nproc_per_node=2", f"--master_port={free_port()}")
     command = [sys.executable, "-m", "torch.distributed.run", *torchrun, str(ROOT / "main.py"), *FLAGS, *RECIPE, *flags]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     with (place / (log or f"{name}.log")).open("w") as words:
         return subprocess.Popen(
             [*command, f"--exp_name={name}"],
@@ -55,10 +55,12 @@ def workers_of(launcher: subprocess.Popen) -> list[int]:
 
 
 def end(launcher: subprocess.Popen):
+    """Kill a launcher and all that it has started, at once, as a power cut does."""
     if launcher.poll() is None:
-        os.killpg(launcher.pid, signal.SIGKILL)
-        for pid in workers_of(launcher):
-            os.kill(pid, signal.SIGKILL)
+        workers = workers_of(launcher)  # each leads a group of its own
+        for pid in (launcher.pid, *workers):
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
         launcher.wait()
 
 

@@ -79,7 +79,7 @@ class Peers:
                 time.sleep(0.2)
         if self._told() or not self._claim():
             sys.exit(2)
-        exit_with(_lost(dead or "a process or its launcher"))
+        exit_with(_lost(dead or "another process, or a launcher,"))
 
     def _claim(self) -> bool:
         """True for the one process that is to print the error."""
@@ -129,7 +129,9 @@ class Peers:
                 failures = 0
             except RuntimeError:
                 failures += 1
-                dead = "the launcher that keeps the run together" if failures * BEAT > PATIENCE / 2 else None
+                dead = (
+                    "what keeps the run together (the launcher or rank 0)" if failures * BEAT > PATIENCE / 2 else None
+                )
             if dead and not self._over.wait(BEAT):  # time for the main thread to notice by itself
                 if self._claim():
                     print(f"error: {_lost(dead)}", file=sys.stderr, flush=True)
