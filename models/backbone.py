@@ -7,6 +7,7 @@ import timm
 import torch
 from torch import nn
 
+from utils.archive_limits import check_torch_file
 from utils.errors import UserError
 
 # What an official pose_hrnet checkpoint has beyond a feature extractor, and what it lacks: its last stage fuses only to
@@ -50,6 +51,7 @@ def load_pose_hrnet(backbone: nn.Module, path: Path) -> None:
             f"HRNet weights not found at {path}: download the official pose_hrnet COCO checkpoint there, "
             "or use --backbone_weights imagenet or none"
         )
+    check_torch_file(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

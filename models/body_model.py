@@ -12,6 +12,7 @@ import scipy.sparse
 import torch
 from torch import Tensor, nn
 
+from utils.archive_limits import check_arrays
 from utils.errors import UserError
 from utils.restricted_pickle import load_restricted_pickle
 from utils.skeleton import SMPL_PARENTS
@@ -183,6 +184,7 @@ def load_body_model(path: str | Path) -> BodyModel:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    check_arrays(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in KEYS if key in file.files}

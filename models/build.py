@@ -15,6 +15,7 @@ from models.joint_graph import JointEmbedding, JointGraph
 from models.joint_prior import load_joint_prior
 from models.mesh_recovery import InitialTokens, MeshRecovery, thin_body
 from models.regressor import IterativeRegressor
+from utils.archive_limits import check_arrays
 from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -199,6 +200,7 @@ def load_mean_params(args, body_model: BodyModel) -> tuple[Tensor, Tensor, Tenso
 def _load_array(path: Path, what: str, remedy: str):
     if not path.is_file():
         raise UserError(f"{what} not found at {path}: {remedy}")
+    check_arrays(path)
     try:
         loaded = np.load(path, allow_pickle=False)
         return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded

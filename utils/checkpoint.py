@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from utils.archive_limits import check_torch_file
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -76,6 +77,8 @@ def read_checkpoint(path: str | Path) -> dict:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"checkpoint not found: {path}; check the path, or see the README for how to get or train one")
+    if path.suffix != ".safetensors":
+        check_torch_file(path)
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
