@@ -78,6 +78,10 @@ def test_variants_are_networks_that_differ_in_the_graph_alone_and_start_alike():
         assert all(".graph." in name or "joint_embedding" in name for name in extra) and bool(extra) == (
             variant != "none"
         )
+    graphs = {name: network.blocks[0].units[0].graph for name, network in networks.items()}
+    assert graphs["none"] is None and graphs["learned"].relations is None
+    assert [name for name, graph in graphs.items() if graph is not None and graph.adaptive] == ["full", "shuffled"]
+    assert not torch.equal(graphs["full"].relations, graphs["shuffled"].relations)
     count = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
     assert count["full"] == count["shuffled"] and count["llm"] == count["kinematic"]
 
@@ -154,6 +158,7 @@ def test_from_features_to_a_table(tmp_path, monkeypatch, capsys):
     assert all(r["people"] == 3 and r["tests"]["synthetic"]["mpjpe_mm"] > 0 for r in results)
     assert results[0]["tests"]["photos"]["pck@0.1"] is not None
     assert results[1]["parameters"] > results[0]["parameters"]
+    assert results[0]["gates"] == {} and all(results[1]["gates"][gate] > 0 for gate in ("bias_gate", "conv_gate"))
     capsys.readouterr()
 
     assert call("--table") == 0

@@ -27,7 +27,7 @@ from utils.schedule import lr_factor, set_lr
 VARIANTS = {
     "none": ["--graph=none"],
     "kinematic": ["--graph=static", "--joint_prior=kinematic"],
-    "learned": ["--graph=static"],
+    "learned": ["--graph=static", "--joint_prior=none"],
     "llm": ["--graph=static", "--joint_prior=llm"],
     "full": ["--graph=adaptive", "--joint_prior=llm"],
     "shuffled": ["--graph=adaptive", "--joint_prior=shuffled"],
@@ -137,10 +137,21 @@ def execute(run: Run, people: Dataset, tests: dict[str, Dataset], settings: dict
         **run._asdict(),
         "people": num_people,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "gates": gate_sizes(network),
         "tests": {name: evaluate(network, criterion, dataset, name == "photos") for name, dataset in tests.items()},
         "settings": settings,
         "seconds": round(time.perf_counter() - started, 1),
     }
+
+
+def gate_sizes(model: nn.Module) -> dict[str, float]:
+    """How far the gates of the graphs have opened, mean absolute values: a graph behind closed gates does nothing."""
+    found = {}
+    for kind in ("bias_gate", "conv_gate"):
+        gates = [gate for name, gate in model.named_parameters() if name.endswith(kind)]
+        if gates:
+            found[kind] = float(torch.cat(gates).abs().mean())
+    return found
 
 
 def to_device(batch: dict, device: torch.device) -> dict:
