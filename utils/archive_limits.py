@@ -22,7 +22,7 @@ TENSOR_GLOBAL = re.compile(
 
 def check_torch_file(path: Path):
     """UserError where a file of torch.save holds more than tensors, or unpacks to more than it has bytes."""
-    if not zipfile.is_zipfile(path):
+    if not _is_zip(path):
         return  # of the time before torch 1.6: torch.load reads it with the same care, and makes room as it reads
     try:
         with zipfile.ZipFile(path) as file:
@@ -51,7 +51,7 @@ def check_arrays(path: Path):
     Objects in it are left to np.load(allow_pickle=False), which refuses those that are asked for.
     """
     try:
-        if not zipfile.is_zipfile(path):
+        if not _is_zip(path):
             with path.open("rb") as file:
                 return _check_array(file, path.stat().st_size, path)
         with zipfile.ZipFile(path) as archive:
@@ -65,6 +65,12 @@ def check_arrays(path: Path):
         raise
     except Exception as error:  # damaged archives fail in a dozen ways
         raise UserError(f"{path} is damaged or no file of arrays ({error}); get it again") from error
+
+
+def _is_zip(path: Path) -> bool:
+    """By the first bytes, as torch and numpy decide it."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
 
 
 def _check_array(file, size: int, path: Path):
