@@ -92,6 +92,9 @@ def main():
     parser.add_argument("--pose2sim", type=Path, help="kept features of the pose2sim set")
     parser.add_argument("--photos", type=Path, help="kept features of annotated photographs")
     parser.add_argument("--load_checkpoint", metavar="FILE", help="network without a graph to start from")
+    parser.add_argument(
+        "--lr", type=float, default=5e-4, help="at its highest; a trained start wants less (default: %(default)s)"
+    )
     parser.add_argument("--visits", type=int, default=20_000, help="people seen in a run (default: %(default)s)")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--shares", nargs="+", type=float, default=[1.0, 0.1, 0.01], help="of the people")
@@ -115,6 +118,7 @@ def main():
     people = FeatureCache(args.features, args.people)
     settings = {
         "visits": args.visits,
+        "lr": args.lr,
         "people": len(people),
         "recipe": " ".join(RECIPE),
         "load_checkpoint": args.load_checkpoint,

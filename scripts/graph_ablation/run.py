@@ -35,7 +35,7 @@ VARIANTS = {
 # the recipe of the small model, shorter
 RECIPE = [
     *("--data_mode=synthetic", "--backbone=movenet", "--batch_size=32"),
-    *("--lr=5e-4", "--lr_schedule=cosine", "--warmup_steps=60", "--clip_grad=50", "--ema=0.99", "--weight_decay=0.01"),
+    *("--lr_schedule=cosine", "--warmup_steps=60", "--clip_grad=50", "--ema=0.99", "--weight_decay=0.01"),
     *("--stage_weights", "0.2", "0.3", "0.5", "1", "--loss_vertices=1000"),
     *("--keypoint_loss=l1", "--w_2dj=100", "--w_3dj=100"),
 ]
@@ -121,8 +121,8 @@ def evaluate(model: nn.Module, criterion: Criterion, dataset, limbs_only: bool =
 def execute(run: Run, people: Dataset, tests: dict[str, Dataset], settings: dict) -> dict:
     """Train and measure -> what the run's file holds."""
     started = time.perf_counter()
-    flags = [*RECIPE, *VARIANTS[run.variant], f"--seed={run.seed}", f"--prior_seed={run.seed}"]
-    options = parse_args(flags)
+    flags = [*RECIPE, *VARIANTS[run.variant], f"--lr={settings['lr']}", f"--seed={run.seed}"]
+    options = parse_args([*flags, f"--prior_seed={run.seed}"])
     num_people = round(run.share * len(people))
     if num_people < options.batch_size:
         raise UserError(f"{run.name}: {num_people} people are less than a batch of {options.batch_size}; cache more")
