@@ -28,7 +28,7 @@ FIELDS = {
     "mesh_to_camera": "(4, 4) from .obj/.ply/.glb coordinates (y up, z towards the viewer) into the camera frame",
     "vertices": f"(V, 3) .npz only, {FRAME}",
     "rate": "videos: frames per second",
-    "frames": "videos: (T,) numbers of the frames from 0; pose, translation, joints and bbox then have a leading T",
+    "frames": "videos: (T,) numbers of the frames from 0; pose, translation and joints then have a leading T",
     "seen": "videos: (T,) false where the body was filled in between frames in which the person was seen",
 }
 
@@ -57,7 +57,7 @@ def save_npz(path: str | Path, picture: dict, people: list[dict]):
 
 
 def _plain(value):
-    """What json does not know: arrays and NumPy's numbers, rounded to a micrometre and a thousandth of a pixel."""
+    """What json does not know: arrays and NumPy's numbers, to six digits after the point."""
     if isinstance(value, np.ndarray):
         return np.round(value.astype(float), 6).tolist() if value.dtype.kind == "f" else value.tolist()
     return value.item()

@@ -39,7 +39,7 @@ class VideoResults:
         info = read_video_info(video)
         focal = focal or default_focal(info.height, info.width)
         tracks = self.watch(video, info, boxes)
-        people = [self.people_of(track, info, focal) for track in tracks]
+        people = [PersonInVideo(self.predictor, track, info, focal) for track in tracks]
         folder.mkdir(parents=True, exist_ok=True)
         written = []
 
@@ -89,9 +89,6 @@ class VideoResults:
         tracks = sorted(tracks.values(), key=lambda track: len(track.frames), reverse=True)
         return [track.smooth(rate, self.smooth) for track in tracks]
 
-    def people_of(self, track: SmoothTrack, info: VideoInfo, focal: Focal) -> "PersonInVideo":
-        return PersonInVideo(self.predictor, track, info, focal)
-
     def draw(self, video: Path, info: VideoInfo, focal: Focal, people: list["PersonInVideo"], path: Path):
         """Write the overlay video."""
         camera = pinhole(focal.pixels, info.height, info.width)
@@ -111,14 +108,15 @@ class PersonInVideo:
         camera = pinhole(focal.pixels, info.height, info.width)
         vertices, joints = predictor.pose_body(np.eye(3)[None].repeat(24, 0), track.betas)
         self.rest = RestBody(vertices, joints, predictor.weights, predictor.faces)
-        rotmat, translation = track.rotmat.copy(), []
+        rotmat, translation, places = track.rotmat.copy(), [], []
         for frame, weak in enumerate(track.weak):
             posed, joints = predictor.pose_body(track.rotmat[frame], track.betas)
             placement = place(posed, WeakPerspective(*weak), camera)
             rotmat[frame, 0] = placement.rotation @ rotmat[frame, 0]
-            translation.append(placement.to_camera(joints[0]) - joints[0])
+            places.append(placement.to_camera(joints))
+            translation.append(places[-1][0] - joints[0])
         self.motion = Motion(rotmat, np.stack(translation), track.frames / float(info.rate))
-        self.camera = camera
+        self.camera, self.joints = camera, np.stack(places)  # (T, 24, 3)
 
     def is_in(self, frame: int) -> bool:
         return self.track.frames[0] <= frame <= self.track.frames[-1]
@@ -126,20 +124,17 @@ class PersonInVideo:
     def vertices(self, frame: int) -> np.ndarray:
         """(V, 3) metres, in frame `frame` of the video."""
         index = frame - self.track.frames[0]
-        return self._body(index)[0] + self.motion.translation[index].astype(np.float32)
+        vertices, _ = self.predictor.pose_body(self.motion.rotmat[index], self.track.betas)
+        return vertices + self.motion.translation[index].astype(np.float32)
 
     def record(self) -> dict:
         """The fields of utils.parameters.FIELDS."""
-        joints = np.stack([self._body(i)[1] for i in range(len(self.motion.times))]) + self.motion.translation[:, None]
         return {
             "frames": self.track.frames,
             "seen": self.track.seen,
             "pose": Rotation.from_matrix(self.motion.rotmat.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 24, 3),
             "betas": self.track.betas,
             "translation": self.motion.translation,
-            "joints_3d": joints,
-            "joints_2d": self.camera.project(joints),
+            "joints_3d": self.joints,
+            "joints_2d": self.camera.project(self.joints),
         }
-
-    def _body(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.predictor.pose_body(self.motion.rotmat[index], self.track.betas)
