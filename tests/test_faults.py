@@ -137,8 +137,10 @@ def test_a_machine_that_goes_and_comes_back(place, whole):
         for launcher in launchers:
             end(launcher)
     assert same(outcome(place / "logs/two", EPOCHS - 1), whole)
-    words = (place / "two_a.log").read_text() + (place / "two_c.log").read_text()
-    assert "loaded logs/two/checkpoints/" in words and "ended without a word" in words and "gloo" not in words
+    words = (place / "two_a.log").read_text()  # rank 0 may be on either side after the restart
+    assert "ended without a word" in words and "gloo" not in words
+    words += (place / "two_c.log").read_text()
+    assert "loaded logs/two/checkpoints/" in words
 
 
 @pytest.mark.skipif(KILLS < 20, reason="takes a minute by its nature; set SMPL_POSE_KILLS=20")
