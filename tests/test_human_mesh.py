@@ -454,7 +454,14 @@ def package(tmp_path, monkeypatch) -> Path:
 
 def arguments(**more) -> argparse.Namespace:
     return argparse.Namespace(
-        **{"data_mode": "h36m", "data_root": None, "seed": 0, **{"feature_cache": None, "allow_outside_paths": False}, **more}
+        **{
+            "data_mode": "h36m",
+            "data_root": None,
+            "seed": 0,
+            "feature_cache": None,
+            "allow_outside_paths": False,
+            **more,
+        }
     )
 
 

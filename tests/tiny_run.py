@@ -38,7 +38,7 @@ def make_place(place: Path, **labels: torch.Tensor) -> Path:
 
 
 def outcome(folder: Path, epoch: int) -> tuple[dict, list[dict]]:
-    """What a run has come to: its last checkpoint without what names the run and the code, and its log without times."""
+    """What a run has come to: its last checkpoint without the names of run and code, and its log without times."""
     content = read_checkpoint(folder / "checkpoints" / f"epoch_{epoch:03d}.pt")
     del content["options"], content["code_version"]
     records = _read_records(folder / "log.jsonl")
