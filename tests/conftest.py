@@ -1,6 +1,10 @@
+import signal
 from pathlib import Path
 
 import pytest
+
+# a shell that starts the tests in the background has them ignore Ctrl-C, and so would every process they start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 

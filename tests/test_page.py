@@ -109,7 +109,10 @@ def site(tmp_path_factory):
             time.sleep(0.5)
     yield f"http://127.0.0.1:{port}", folder
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=SLOW)
+    try:
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert not list(folder.glob("smpl-pose-*"))  # nothing stays behind
 
 
@@ -126,8 +129,10 @@ def test_a_visitor(tab, site, tmp_path):
     drag(tab, canvas, 0)
     before = float(canvas.get_attribute("data-yaw"))
     drag(tab, canvas, 100)
-    tab.wait_for_timeout(1000)
-    assert float(canvas.get_attribute("data-yaw")) > before + 0.5
+    end = time.monotonic() + 60
+    while float(canvas.get_attribute("data-yaw")) < before + 0.2 and time.monotonic() < end:
+        tab.wait_for_timeout(200)
+    assert float(canvas.get_attribute("data-yaw")) > before + 0.2
     with tab.expect_download() as download:
         tab.get_by_role("link", name="im02_body1.glb").click()
     download.value.save_as(tmp_path / "body.glb")
