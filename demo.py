@@ -69,7 +69,7 @@ class Predictor:
     ) -> list[Person]:
         """image: a picture file or RGB array (H, W, 3) uint8. bbox: x, y, width, height of the person in pixels; by
         default the `max_people` most prominent ones are taken, or, where nobody is found, the whole picture.
-        focal: focal length in pixels, by default as the file's EXIF says, else the diagonal of the picture."""
+        focal: focal length in pixels, by default as the file's EXIF says, else twice its diagonal."""
         path = None if isinstance(image, np.ndarray) else image
         image = load_image(image)
         sightings = self.find(image, [bbox] if bbox is not None else (), max_people)

@@ -92,7 +92,7 @@ DUMB = {
 @pytest.mark.parametrize("tags", DUMB.values(), ids=DUMB.keys())
 def test_without_good_exif_the_default_is_taken(tmp_path, tags):
     path = save_with_exif(tmp_path / "a.jpg", **tags)
-    assert read_focal(path, 300, 400) == default_focal(300, 400) == (500, "default")
+    assert read_focal(path, 300, 400) == default_focal(300, 400) == (1000, "default")
 
 
 def test_no_picture_at_all_has_the_default(tmp_path):

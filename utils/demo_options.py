@@ -33,7 +33,7 @@ def get_demo_parser() -> Parser:
     what.add_argument(
         "--boxes", type=Path, metavar="FILE", help="people by file name: .json {name: [[x, y, w, h], ...]} or .csv"
     )
-    what.add_argument("--focal", type=_number(float, 1), metavar="PIXELS", help="default: EXIF's, else the diagonal")
+    what.add_argument("--focal", type=_number(float, 1), metavar="PIXELS", help="default: EXIF's, else two diagonals")
 
     out = parser.add_argument_group("what to write")
     out.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR", help="default: %(default)s")

@@ -12,7 +12,7 @@ PIXELS = "pixels of the picture, whole numbers at pixel centres, (0, 0) the midd
 FIELDS = {
     "width, height": "size of the picture, upright, pixels",
     "focal": "focal length, pixels; the principal point is ((width - 1) / 2, (height - 1) / 2)",
-    "focal_source": "where the focal length comes from: given, exif or default (the picture's diagonal)",
+    "focal_source": "where the focal length comes from: given, exif or default (twice the picture's diagonal)",
     "body": "name of the body model",
     "bbox": "x, y, width, height of the box the person was looked for in, pixels",
     "score": "how sure the finder is, 0 to 1; null (nan) where it was not asked, or found nobody",
