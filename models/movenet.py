@@ -143,6 +143,12 @@ class MoveNet(nn.Module):
         trunk = self.trunk(image * self.gain + self.shift)
         return trunk, self.pyramid(trunk[1], trunk[2], trunk[3], trunk[7])
 
+    def parts(self, image: Tensor) -> dict[str, Tensor]:
+        """-> the maps that features are made of, by their names in PARTS."""
+        trunk, pyramid = self.features(image)
+        maps = {"trunk4": trunk[1], "trunk8": trunk[2], "trunk16": trunk[4], "trunk32": trunk[5], "top": trunk[7]}
+        return maps | dict(zip(("pyramid4", "pyramid8", "pyramid16", "pyramid32"), pyramid, strict=True))
+
     def forward(self, image: Tensor) -> PoseMaps:
         _, pyramid = self.features(image)
         return self.pose_maps(pyramid[0])
@@ -185,11 +191,9 @@ class MoveNetBackbone(nn.Module):
             self.register_buffer(part, mean_std[..., None, None].clone(), persistent=False)
 
     def forward(self, image: Tensor) -> Features:
-        trunk, pyramid = self.movenet.features(image)
-        keypoints = decode_single_person(*self.movenet.pose_maps(pyramid[0]))
+        parts = self.movenet.parts(image)
+        keypoints = decode_single_person(*self.movenet.pose_maps(parts["pyramid4"]))
         keypoints = to_crop_frame(keypoints, image.shape[-2:])
-        parts = {"trunk4": trunk[1], "trunk8": trunk[2], "trunk16": trunk[4], "trunk32": trunk[5], "top": trunk[7]}
-        parts |= dict(zip(("pyramid4", "pyramid8", "pyramid16", "pyramid32"), pyramid, strict=True))
         parts = {name: (part - getattr(self, name)[0]) / getattr(self, name)[1] for name, part in parts.items()}
         x4, x8, x16, x32 = (torch.cat((parts[f"trunk{s}"], parts[f"pyramid{s}"]), 1) for s in (4, 8, 16, 32))
         points = torch.cat([sample_bilinear(x, keypoints[..., :2]) for x in (x4, x8, x16)], -1)

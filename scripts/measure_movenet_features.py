@@ -22,9 +22,7 @@ from utils.files import atomic_path
 @torch.inference_mode()
 def measure(movenet, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """images (N, 3, H, W), ImageNet-normalised -> mean and standard deviation (2, C) of every part."""
-    trunk, pyramid = movenet.features(images)
-    maps = {"trunk4": trunk[1], "trunk8": trunk[2], "trunk16": trunk[4], "trunk32": trunk[5], "top": trunk[7]}
-    maps |= dict(zip(("pyramid4", "pyramid8", "pyramid16", "pyramid32"), pyramid, strict=True))
+    maps = movenet.parts(images)
     return {name: torch.stack((maps[name].mean((0, 2, 3)), maps[name].std((0, 2, 3)))) for name in PARTS}
 
 
