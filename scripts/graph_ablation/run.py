@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from datasets.build import build_loader
+from main import to_device
 from models.build import build_model, config_from_args
 from models.criterion import Criterion
 from models.features import network_input
@@ -152,9 +153,3 @@ def gate_sizes(model: nn.Module) -> dict[str, float]:
         if gates:
             found[kind] = float(torch.cat(gates).abs().mean())
     return found
-
-
-def to_device(batch: dict, device: torch.device) -> dict:
-    """Every tensor of a batch and of the features in it on the device."""
-    move = {dict: to_device, torch.Tensor: torch.Tensor.to}
-    return {name: move[type(value)](value, device) if type(value) in move else value for name, value in batch.items()}
