@@ -91,6 +91,7 @@ def build_block(args, backbone: nn.Module) -> GraphTransformerBlock:
         backbone.map_channels,
         HIDDEN_DIM,
         NUM_HEADS,
+        dropout=args.dropout,
         point_channels=backbone.point_channels,
         make_graph=make_graph,
         joint_embedding=joint_embedding,

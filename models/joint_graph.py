@@ -27,6 +27,10 @@ from models.attention import LAYER_NORM_EPS
 from models.body_model import NUM_JOINTS
 from utils.skeleton import SMPL_FLIP, SMPL_PARENTS
 
+# Adam moves a gate by the learning rate a step, however much its graph would help: in these units that opens it within
+# hundreds of steps, not thousands
+GATE_GAIN = 10.0
+
 
 def tree_distances(parents: tuple[int, ...] = SMPL_PARENTS) -> Tensor:
     """Number of bones between any two joints, (J, J) int64."""
@@ -104,6 +108,10 @@ class JointGraph(nn.Module):
         """Normalised joint tokens (B, 24, C) -> G (B or 1, H, 24, 24) float32, higher for joints that matter more."""
         return sum(self.terms(joints).values())
 
+    def bias_strength(self) -> Tensor:
+        """What the attention multiplies each head's scores by, (H,) float32."""
+        return GATE_GAIN * self.bias_gate.float()
+
     def normalised(self, tokens: Tensor) -> Tensor:
         """tokens (B, 26, C) -> joint tokens (B, 24, C) as the terms read them."""
         joints = tokens[:, :NUM_JOINTS]
@@ -119,11 +127,11 @@ class JointGraph(nn.Module):
         scores = self.scores(joints)
         bias, update = None, None
         if self.bias_gate is not None:
-            bias = F.pad(self.bias_gate.float()[:, None, None] * scores, (0, rest, 0, rest))
+            bias = F.pad(self.bias_strength()[:, None, None] * scores, (0, rest, 0, rest))
         if self.conv_gate is not None:
             value = self.value(joints).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             gathered = (scores.softmax(-1).to(value.dtype) @ value).transpose(1, 2).flatten(2)
-            update = F.pad(self.conv_gate * gathered, (0, 0, 0, rest))
+            update = F.pad(GATE_GAIN * self.conv_gate * gathered, (0, 0, 0, rest))
         return bias, update
 
 

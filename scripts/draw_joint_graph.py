@@ -56,9 +56,9 @@ def see(predictor, graph: JointGraph, path: Path) -> tuple[np.ndarray, np.ndarra
     image = load_image(path)
     person = predictor(image)[0]
     handle.remove()
-    gate = torch.ones(graph.num_heads) if graph.bias_gate is None else graph.bias_gate.cpu()
+    strength = torch.ones(graph.num_heads) if graph.bias_gate is None else graph.bias_strength().cpu()
     terms = {
-        name: (gate[:, None, None] * term[-1].cpu()).mean(0).numpy()
+        name: (strength[:, None, None] * term[-1].cpu()).mean(0).numpy()
         for name, term in graph.terms(graph.normalised(seen[-1])).items()
     }
     corners = person.crop.to_image(np.array(((-1, -1), (1, 1)))).clip(0, np.array(image.shape[1::-1])).astype(int)

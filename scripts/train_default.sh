@@ -17,5 +17,5 @@ torchrun --nproc_per_node="$processes" main.py --exp_name="$name" --auto_load 1 
     --data_mode=synthetic --backbone=movenet --feature_cache="$cache" --num_samples="$people" \
     --num_epochs="$epochs" --batch_size=64 --num_workers=0 --precision=bf16 --eval_epochs=0 \
     --lr=5e-4 --lr_schedule=cosine --warmup_steps=100 --weight_decay=0.01 --clip_grad=50 --ema=0.999 \
-    --stage_weights 0.2 0.3 0.5 1 --keypoint_loss=l1 --w_2dj=200 --w_3dj=200 --loss_vertices=1000
+    --stage_weights 0.2 0.3 0.5 1 --keypoint_loss=l1 --w_2dj=200 --w_3dj=200 --loss_vertices=1000 --dropout=0
 python scripts/export_weights.py --input "logs/$name/checkpoints/epoch_***.pt" --output pretrained/smpl_pose_s.safetensors

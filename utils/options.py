@@ -86,6 +86,12 @@ def get_args_parser() -> argparse.ArgumentParser:
     )
     network.add_argument("--num_transformers", type=positive, default=3, help="graph transformer blocks")
     network.add_argument(
+        "--dropout",
+        type=_number(float, at_least=0, below=1),
+        default=0.1,
+        help="of the graph transformer; 0 where it learns its people no better than others (default: %(default)s)",
+    )
+    network.add_argument(
         "--graph",
         choices=("adaptive", "static", "none"),
         default="adaptive",
