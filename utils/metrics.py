@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.procrustes import similarity_align
 from utils.skeleton import J14, J14_HIPS
 
 PCK_THRESHOLDS = (0.05, 0.1)  # longer box sides
@@ -35,7 +36,7 @@ def pa_mpjpe(pred: Tensor, gt: Tensor, valid: Tensor | None = None) -> Tensor:
     """
     pred, gt = pred.double(), gt.double()
     valid = torch.ones_like(gt[..., 0]) if valid is None else valid.to(gt)
-    error = _masked_mean((similarity_align(pred, gt, valid) - gt).norm(dim=-1), valid)
+    error = _masked_mean(similarity_align(pred, gt, valid).sub_(gt).norm(dim=-1), valid)
     return torch.where(valid.sum(1) >= 3, error, torch.nan)
 
 
@@ -43,24 +44,6 @@ def pa_mpjpe(pred: Tensor, gt: Tensor, valid: Tensor | None = None) -> Tensor:
 def mpvpe(pred: Tensor, gt: Tensor) -> Tensor:
     """Mean per-vertex position error: pred, gt (B, V, 3), put at a common origin by the caller -> (B,)."""
     return (pred.double() - gt.double()).norm(dim=-1).mean(-1)
-
-
-def similarity_align(source: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """source (B, N, 3) moved onto target (B, N, 3) by the similarity with the least weighted squared distance.
-
-    weight (B, N) >= 0. Umeyama's solution (PAMI 1991): the last singular value changes sign where the best orthogonal
-    matrix would be a mirror. A source that is a single point is only moved.
-    """
-    w = weight[..., None] / weight.sum(-1)[:, None, None].clamp(min=1e-12)
-    source_mean = (w * source).sum(1, keepdim=True)
-    target_mean = (w * target).sum(1, keepdim=True)
-    x, y = source - source_mean, target - target_mean
-    u, s, vt = torch.linalg.svd((w * x).mT @ y)
-    sign = torch.ones_like(s)
-    sign[:, 2] = torch.det(u @ vt).sign()
-    rotation = (u * sign[:, None]) @ vt  # row vectors: x @ rotation
-    scale = (s * sign).sum(-1) / (w * x.square()).sum((1, 2)).clamp(min=1e-12)
-    return scale[:, None, None] * (x @ rotation) + target_mean
 
 
 def _masked_mean(error: Tensor, valid: Tensor) -> Tensor:
