@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from utils.archive_limits import check_arrays
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.skeleton import SMPL_FLIP, SMPL_PARENTS
@@ -51,6 +52,7 @@ def load_pose_library(path: str | Path | None = None) -> PoseLibrary:
 
 def _read(path: Path) -> PoseLibrary:
     try:
+        check_arrays(path)
         with np.load(path, allow_pickle=False) as file:
             data = {key: file[key] for key in _KEYS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
+from utils.archive_limits import check_arrays
 from utils.errors import UserError
 from utils.skeleton import SMPL_PARENTS
 
@@ -86,6 +87,7 @@ class Body:
                 f"body file {path} does not exist: build it with scripts/build_open_body.py or name another"
             )
         try:
+            check_arrays(path)
             with np.load(path, allow_pickle=False) as data:
                 missing = [key for key in REQUIRED if key not in data]
                 if missing:

@@ -201,8 +201,8 @@ def load_mean_params(args, body_model: BodyModel) -> tuple[Tensor, Tensor, Tenso
 def _load_array(path: Path, what: str, remedy: str):
     if not path.is_file():
         raise UserError(f"{what} not found at {path}: {remedy}")
-    check_arrays(path)
     try:
+        check_arrays(path)
         loaded = np.load(path, allow_pickle=False)
         return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
     except (ValueError, OSError, EOFError) as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from models.joint_graph import tree_distances
+from utils.archive_limits import check_arrays
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.skeleton import SMPL_FLIP, SMPL_JOINTS
@@ -204,6 +205,7 @@ def _read(path: Path) -> tuple[JointPrior, str, str]:
             f"joint prior {path} not found; make it with: {BUILD_COMMAND}, or choose --joint_prior kinematic"
         )
     try:
+        check_arrays(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {field.name: file[field.name] for field in fields(JointPrior)}
             provenance_json, digest = file["provenance"].item(), file["sha256"].item()

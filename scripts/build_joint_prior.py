@@ -45,6 +45,7 @@ from scripts.joint_prior.answers import (
 from scripts.joint_prior.chat import ChatEndpoint
 from scripts.joint_prior.encoder import encode_sentences
 from scripts.joint_prior.tasks import PROMPTS, RELATIONS, Task, answer_schema, make_tasks
+from utils.archive_limits import check_arrays
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_path, write_text
 from utils.skeleton import SMPL_JOINTS
@@ -239,6 +240,7 @@ def texts_hash(descriptions: list[list[str]]) -> str:
 def read_embeddings(path: Path, descriptions_sha256: str) -> dict[str, np.ndarray]:
     """What `encode` wrote, checked to belong to these descriptions."""
     try:
+        check_arrays(path)
         with np.load(path, allow_pickle=False) as file:
             embeddings = dict(file)
             if embeddings["descriptions_sha256"].item() == descriptions_sha256:

@@ -20,6 +20,7 @@ from datasets.motion_clips import Clip, read_bvh, read_deepmimic, read_pmd_rest,
 from datasets.pose_library import META_DATA, joint_positions, mirror, remove_heading, save_pose_library
 from datasets.retarget import retarget
 from datasets.self_contact import penetration
+from utils.archive_limits import check_arrays
 from utils.errors import UserError, exit_on_user_error
 from utils.skeleton import SMPL_JOINTS
 
@@ -128,6 +129,7 @@ def main():
     parser.add_argument("--min_distance", type=float, default=0.025, help="metres (root mean square over joints) apart")
     args = parser.parse_args()
     try:
+        check_arrays(args.body)
         with np.load(args.body) as body:
             rest_joints = body["J_regressor"] @ body["v_template"]
     except (OSError, ValueError, KeyError) as error:

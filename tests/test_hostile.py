@@ -10,7 +10,10 @@ import hostile
 import pytest
 
 from datasets.human_mesh import HumanMeshDataset
+from datasets.pose_library import load_pose_library
+from datasets.synthetic_body import Body
 from models.body_model import load_body_model
+from models.joint_prior import read_joint_prior
 from utils import archive_limits
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
@@ -51,6 +54,15 @@ def test_bodies(refuses, tmp_path, monkeypatch):
     for path in paths:
         message = refuses(load_body_model, path)
         assert str(path) in message and "allocate" not in message
+
+
+@pytest.mark.parametrize("read", [read_joint_prior, load_pose_library, Body])
+def test_other_arrays(refuses, tmp_path, monkeypatch, read):
+    monkeypatch.setattr(archive_limits, "MAX_ARRAYS", hostile.BOMB // 2)
+    for path in hostile.make_bodies(tmp_path):
+        if path.suffix == ".npz":
+            message = refuses(read, path)
+            assert str(path) in message and "allocate" not in message
 
 
 @pytest.mark.parametrize("kind", hostile.SETS)

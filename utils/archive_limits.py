@@ -46,7 +46,7 @@ def check_torch_file(path: Path):
 
 
 def check_arrays(path: Path):
-    """UserError where an .npz or .npy file claims arrays that it does not have, or over 1 GB.
+    """UserError where an .npz or .npy file claims arrays that it does not have, or over 1 GB; ValueError where damaged.
 
     Objects in it are left to np.load(allow_pickle=False), which refuses those that are asked for.
     """
@@ -61,10 +61,10 @@ def check_arrays(path: Path):
             for member in members:
                 with archive.open(member) as file:
                     _check_array(file, member.file_size, path)
-    except UserError:
+    except (UserError, OSError):
         raise
     except Exception as error:  # damaged archives fail in a dozen ways
-        raise UserError(f"{path} is damaged or no file of arrays ({error}); get it again") from error
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def _is_zip(path: Path) -> bool:
