@@ -7,22 +7,27 @@ from torch import Tensor, nn
 LAYER_NORM_EPS = 1e-12
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(D) + bias) v; q (B, H, Q, D), k and v (B, H, K, D), bias broadcastable to (B, H, Q, K).
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None) -> Tensor:
+    """softmax(scale q k^T + bias) v; q (..., Q, D), k and v (..., K, D), bias broadcastable to (..., Q, K).
 
-    Fused, except for training on the CPU: with so few queries the fused backward pass there takes twice the time.
+    scale: default 1 / sqrt(D). Fused, except for training on the CPU: with so few queries the fused backward pass there
+    takes twice the time.
     """
     if q.device.type == "cpu" and torch.is_grad_enabled():
-        scores = (q * q.shape[-1] ** -0.5) @ k.mT
+        scores = (q * (scale or q.shape[-1] ** -0.5)) @ k.mT
         scores = scores if bias is None else scores + bias
         return scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
 
 
 class AttentionLayer(nn.Module):
     """Multi-head attention and a two-layer MLP, each behind a LayerNorm and with a residual connection.
 
     The queries are normalised, a context of another kind is read as it is.
+
+    There are few queries and many things to look at, so that no keys and values are made of these: what they would be
+    multiplied by is put into the queries before and into the answers afterwards, q (W x) = (W^T q) x, which is the same
+    with a third less work and memory.
     """
 
     def __init__(self, dim: int, num_heads: int, dropout: float = 0.1, mlp_ratio: int = 2):
@@ -41,22 +46,23 @@ class AttentionLayer(nn.Module):
             nn.Linear(mlp_ratio * dim, dim),
             nn.Dropout(dropout),
         )
+        # adds the same to all scores of a query, of which the softmax takes no notice; kept for published weights
+        self.to_k.bias.requires_grad_(False)
 
     def forward(self, query: Tensor, context: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-        """query (B, Q, C), context (B, K, C), bias for the softmax, broadcastable to (B, H, Q, K) -> (B, Q, C).
+        """query (B, Q, C), context (B, K, C), bias for the softmax, (B or 1, H, Q, K) -> (B, Q, C).
 
         Without a context the queries attend to one another.
         """
         normed = self.norm(query)
         context = normed if context is None else context
-        q = self._split_heads(self.to_q(normed))
-        k = self._split_heads(self.to_k(context))
-        v = self._split_heads(self.to_v(context))
+        to_k, to_v = (layer.weight.unflatten(0, (self.num_heads, -1)) for layer in (self.to_k, self.to_v))  # (H, D, C)
+        q = self.to_q(normed).unflatten(-1, (self.num_heads, -1))
+        q = torch.einsum("bqhd,hdc->bhqc", q, to_k).flatten(1, 2)
         if bias is not None:
-            bias = bias.to(q.dtype)
-        attended = attend(q, k, v, bias)
-        query = query + self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
+            bias = bias.flatten(1, 2).to(q.dtype)
+        context = context.to(q.dtype)
+        seen = attend(q, context, context, bias, to_k.shape[1] ** -0.5).unflatten(1, (self.num_heads, -1))
+        attended = torch.einsum("bhqc,hdc->bqhd", seen, to_v).flatten(2) + self.to_v.bias
+        query = query + self.dropout(self.out(attended))
         return query + self.mlp(query)
-
-    def _split_heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

@@ -81,7 +81,7 @@ class BodyModel(nn.Module):
         posedirs = np.reshape(posedirs, (-1, NUM_POSE_FEATURES)).T
         self.has_pose_blend_shapes = bool(np.any(posedirs))
         buffer("posedirs", posedirs if self.has_pose_blend_shapes else np.zeros((NUM_POSE_FEATURES, 0)))
-        # joints are visited level by level of the tree: their order then, and back; the parents of each level in the one
+        # joints are visited level by level of the tree: their order then, and back; the parents of a level in the one
         # above. Tensors, for lists would be sent to the GPU anew at every use, which makes the host wait.
         visited, places = np.concatenate(self.levels), [level.index(j) for level in self.levels for j in level]
         above = [places[list(visited).index(self.parents[j])] if j else 0 for j in visited]
@@ -105,6 +105,13 @@ class BodyModel(nn.Module):
         with torch.autocast(rotmat.device.type, enabled=False):
             dtype = self.v_template.dtype
             return self._forward(rotmat.to(dtype), betas.to(dtype))
+
+    def joints(self, rotmat: Tensor, betas: Tensor) -> Tensor:
+        """The joints of `forward` alone, (B, 24, 3), for a hundredth of its work."""
+        with torch.autocast(rotmat.device.type, enabled=False):
+            dtype = self.v_template.dtype
+            rotmat, betas = rotmat.to(dtype), betas.to(dtype)
+            return self._pose_joints(rotmat, self.J_template + (betas @ self.J_shapedirs).unflatten(1, (-1, 3)))[1]
 
     def _forward(self, rotmat: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
         vertices = self.v_template + (betas @ self.shapedirs).unflatten(1, (-1, 3))

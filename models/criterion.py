@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from utils.skeleton import J14_HIPS, J17_PELVIS, J24_TO_J14
 
+R_HIP, L_HIP = J14_HIPS
+
 
 class Criterion(nn.Module):
     """Estimate of `MeshRecovery` and a batch -> weighted sum of four losses.
@@ -43,6 +45,7 @@ class Criterion(nn.Module):
         self.stage_weights = stage_weights
         self.keypoint_loss = {"mse": Tensor.square, "l1": Tensor.abs}[keypoint_loss]
         self.register_buffer("pelvis_regressor", keypoint_regressor[J17_PELVIS].float(), persistent=False)
+        self.register_buffer("j14", torch.tensor(J24_TO_J14), persistent=False)
         self.thin_body, thin_regressor = thin or (None, None)
         self.register_buffer("thin_pelvis", None if thin is None else thin_regressor[J17_PELVIS], persistent=False)
 
@@ -64,7 +67,7 @@ class Criterion(nn.Module):
         """
         rotmat = roma.rotvec_to_rotmat(batch["pose"].unflatten(-1, (24, 3)))
         vertices, _ = (self.thin_body if self._is_thin() else self.body_model)(rotmat, batch["betas"])
-        keypoints_2d, keypoints_3d = (batch[key][:, J24_TO_J14].clone() for key in ("keypoints_2d", "keypoints_3d"))
+        keypoints_2d, keypoints_3d = (batch[key].index_select(1, self.j14) for key in ("keypoints_2d", "keypoints_3d"))
         keypoints_2d[..., 2] *= batch["has_keypoints_2d"][:, None]
         keypoints_3d[..., 3] *= batch["has_keypoints_3d"][:, None]
         return {
@@ -102,7 +105,7 @@ class Criterion(nn.Module):
 
 def _minus_hips(keypoints: Tensor) -> Tensor:
     """J14 keypoints (B, 14, 3) -> the same with the middle of the hips at the origin."""
-    return keypoints - keypoints[:, J14_HIPS].mean(1, keepdim=True)
+    return keypoints - (keypoints[:, R_HIP] + keypoints[:, L_HIP])[:, None] / 2
 
 
 def _mean_where(errors: Tensor, has_label: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,3 +32,17 @@ def sample_bilinear(feature_map: Tensor, xy: Tensor) -> Tensor:
     # in float32: bfloat16 coordinates are off by a tenth of a pixel
     samples = F.grid_sample(feature_map.float(), xy[:, :, None].float(), mode="bilinear", align_corners=True)
     return samples[..., 0].transpose(1, 2)
+
+
+def pixels(feature_map: Tensor) -> Tensor:
+    """feature_map (B, C, H, W) -> (B, H W, C), row by row; no copy where its memory is channels-last."""
+    return feature_map.flatten(2).mT
+
+
+def bilinear_weights(xy: Tensor, size: tuple[int, int]) -> Tensor:
+    """What `sample_bilinear` multiplies the pixels of a map of size (H, W) by: xy (B, N, 2) -> (B, N, H W) float32."""
+    weights = []
+    for position, length in zip(xy.float().unbind(-1), size[::-1], strict=True):
+        steps = torch.arange(length, device=xy.device)
+        weights.append((1 - ((position[..., None] + 1) / 2 * (length - 1) - steps).abs()).clamp(min=0))
+    return (weights[1][..., :, None] * weights[0][..., None, :]).flatten(-2)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from models.attention import LAYER_NORM_EPS, AttentionLayer
 from models.body_model import NUM_BETAS, NUM_JOINTS
-from models.features import Features, sample_bilinear
+from models.features import Features, bilinear_weights, pixels
 from models.keypoint_feedback import NUM_KEYPOINTS, KeypointFeedback
 from utils.geometry import rot6d_to_rotmat
 
@@ -39,8 +39,9 @@ class Window:
 
     def gather(self, pixels: Tensor) -> Tensor:
         """pixels (B, size^2, C) -> (B, J, 4 r^2, C)."""
-        index = self.index.flatten(1)[..., None].expand(-1, -1, pixels.shape[-1])
-        return pixels.gather(1, index).unflatten(1, self.index.shape[1:])
+        first = torch.arange(len(pixels), device=pixels.device) * pixels.shape[1]
+        # a table of all pixels of the batch is read in whole rows, several times as fast as number by number
+        return F.embedding(self.index + first[:, None, None], pixels.flatten(0, 1))
 
 
 class MultiScaleAttention(nn.Module):
@@ -151,16 +152,17 @@ class GraphTransformerBlock(nn.Module):
     def forward(self, tokens: Tensor, features: Features, joints_2d: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """tokens (B, 26, C), features of the image, joints_2d (B, 24, 2) in [-1, 1] ->
         tokens (B, 26, C), joint rotations to apply (B, 24, 3, 3), changes of betas (B, 10) and camera (B, 3)."""
+        size = [feature.shape[-2:] for feature in features.maps]
         maps = [
-            norm(project(feature).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            norm(F.linear(pixels(feature), project.weight.flatten(1), project.bias))
             for feature, project, norm in zip(features.maps, self.project, self.norm, strict=True)
         ]
-        at_joints = self.joint_feature(sample_bilinear(maps[0], joints_2d))
+        at_joints = self.joint_feature(bilinear_weights(joints_2d, size[0]) @ maps[0])
         tokens = tokens + torch.cat((at_joints, at_joints.mean(1, keepdim=True).expand(-1, 2, -1)), dim=1)
 
-        window = Window(joints_2d, maps[0].shape[-1], self.radius)
-        window_features = window.gather(maps[0].flatten(2).transpose(1, 2))
-        scales = [(m + F.adaptive_avg_pool2d(self.pixel_position, m.shape[-2:])).flatten(2).mT for m in maps]
+        window = Window(joints_2d, size[0][-1], self.radius)
+        window_features = window.gather(maps[0])
+        scales = [m + pixels(F.adaptive_avg_pool2d(self.pixel_position, s)) for m, s in zip(maps, size, strict=True)]
         if self.points is not None:
             scales.append(self.points(features.points, features.keypoints))
             tokens = tokens + self.feedback(features.keypoints, joints_2d)

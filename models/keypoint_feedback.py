@@ -26,6 +26,8 @@ class KeypointFeedback(nn.Module):
         self.encode = nn.Sequential(nn.Linear(num_inputs, hidden_dim), nn.GELU())
         self.decode = nn.Linear(hidden_dim, num_tokens * dim)
         self.num_tokens = num_tokens
+        self.register_buffer("coco_limbs", torch.tensor(COCO_LIMBS), persistent=False)
+        self.register_buffer("smpl_limbs", torch.tensor(SMPL_LIMBS), persistent=False)
         nn.init.zeros_(self.decode.weight)
         nn.init.zeros_(self.decode.bias)
 
@@ -35,7 +37,7 @@ class KeypointFeedback(nn.Module):
         No gradient flows back into the joints: the estimate is an observation here, as in ReFit.
         """
         joints_2d = joints_2d.detach().clamp(-3, 3)  # a diverged estimate must not drown the rest
-        limbs = keypoints[:, COCO_LIMBS]
-        error = ERROR_GAIN * limbs[..., 2:] * (limbs[..., :2] - joints_2d[:, SMPL_LIMBS])
+        limbs = keypoints.index_select(1, self.coco_limbs)
+        error = ERROR_GAIN * limbs[..., 2:] * (limbs[..., :2] - joints_2d.index_select(1, self.smpl_limbs))
         observed = torch.cat((keypoints.flatten(1), joints_2d.flatten(1), error.flatten(1)), dim=1)
         return self.decode(self.encode(observed)).unflatten(1, (self.num_tokens, -1))

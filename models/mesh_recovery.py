@@ -53,32 +53,42 @@ class MeshRecovery(nn.Module):
         self.register_buffer("keypoint_regressor", keypoint_regressor.float(), persistent=False)
         self.thin_body, thin_regressor = thin or (None, None)
         self.register_buffer("thin_regressor", thin_regressor, persistent=False)
+        self.register_buffer("j14", torch.tensor(J17_TO_J14), persistent=False)
 
-    def forward(self, image: Tensor | Features) -> dict:
+    def forward(self, image: Tensor | Features, all_stages: bool = True) -> dict:
         """image (B, 3, 224, 224), ImageNet-normalised RGB -> the last stage's estimate, in the camera frame:
 
         pred_rotmat (B, 24, 3, 3) parent-relative, joint 0 global; pred_betas (B, 10); pred_cam (B, 3) = (s, tx, ty);
         pred_vertices (B, V, 3) and pred_joints (B, 24, 3), metres; pred_joints_2d (B, 24, 2) in [-1, 1];
         pred_keypoints_3d (B, 14, 3) metres and pred_keypoints_2d (B, 14, 2); aux_outputs: such dicts of the stages
-        before, first one first. What the backbone made of images earlier may take their place.
+        before, first one first, or none unless all_stages: then nothing is computed that the last one does not need.
+        What the backbone made of images earlier may take their place.
         """
         features = image if isinstance(image, Features) else self.features(image)
         rotmat, betas, cam = self.regressor(features.pooled)
-        stages = [self._estimate(rotmat, betas, cam)]
+        stages = []
         if self.initial_tokens is not None:
             tokens = self.initial_tokens(features.pooled, rotmat, betas, cam)
         for block in self.blocks:
-            tokens, rotation, d_betas, d_cam = block(tokens, features, stages[-1]["pred_joints_2d"])
+            if all_stages:
+                stages.append(self._estimate(rotmat, betas, cam))
+            joints_2d = stages[-1]["pred_joints_2d"] if all_stages else self._joints_2d(rotmat, betas, cam)
+            tokens, rotation, d_betas, d_cam = block(tokens, features, joints_2d)
             with torch.autocast(rotmat.device.type, enabled=False):  # see _estimate
                 rotmat = rotmat @ rotation
             betas, cam = betas + d_betas, cam + d_cam
-            stages.append(self._estimate(rotmat, betas, cam))
-        return {**stages[-1], "aux_outputs": stages[:-1]}
+        return {**self._estimate(rotmat, betas, cam), "aux_outputs": stages}
 
     def features(self, image: Tensor) -> Features:
         """image (B, 3, 224, 224) -> what the backbone makes of it; of plain maps the coarsest is pooled."""
         seen = self.backbone(image)
-        return seen if isinstance(seen, Features) else Features(tuple(seen), seen[-1].mean((2, 3)))
+        return seen if isinstance(seen, Features) else Features(tuple(seen), seen[-1].mean((2, 3), dtype=torch.float32))
+
+    @torch.autocast("cuda", enabled=False)
+    @torch.autocast("cpu", enabled=False)
+    def _joints_2d(self, rotmat: Tensor, betas: Tensor, cam: Tensor) -> Tensor:
+        """The part of an estimate that the next block reads, (B, 24, 2)."""
+        return project(self.body_model.joints(rotmat, betas), cam)
 
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)
@@ -88,7 +98,7 @@ class MeshRecovery(nn.Module):
         if self.training and self.thin_body is not None:
             body, regressor = self.thin_body, self.thin_regressor
         vertices, joints = body(rotmat, betas)
-        keypoints = torch.einsum("kv,bvc->bkc", regressor, vertices)[:, J17_TO_J14]
+        keypoints = torch.einsum("kv,bvc->bkc", regressor.index_select(0, self.j14), vertices)
         return {
             "pred_rotmat": rotmat,
             "pred_betas": betas,

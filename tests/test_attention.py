@@ -67,3 +67,20 @@ def test_a_layer_gives_the_same_in_training_and_evaluation_under_autocast():
             evaluated = layer(tokens, bias=bias)
     torch.testing.assert_close(trained, evaluated, atol=0.05, rtol=0.02)
     torch.testing.assert_close(evaluated.float(), layer(tokens, bias=bias), atol=0.05, rtol=0.02)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_layer_is_multi_head_attention(biased):
+    """Keys and values made one by one, as in the textbook; what the layer leaves out of these has no effect."""
+    torch.manual_seed(0)
+    layer = AttentionLayer(32, 4, dropout=0.0)
+    torch.nn.init.normal_(layer.to_k.bias)
+    query, context = torch.randn(3, 26, 32), torch.randn(3, 49, 32)
+    bias = torch.randn(3, 4, 26, 49) if biased else None
+    q, k, v = (
+        to(x).unflatten(-1, (4, 8)).transpose(1, 2)
+        for to, x in ((layer.to_q, layer.norm(query)), (layer.to_k, context), (layer.to_v, context))
+    )
+    scores = q @ k.mT / 8**0.5 + (bias if biased else 0)
+    expected = query + layer.out((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(layer(query, context, bias), expected + layer.mlp(expected), atol=1e-5, rtol=1e-5)

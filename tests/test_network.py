@@ -8,7 +8,7 @@ import torch
 
 from models.backbone import build_hrnet
 from models.build import build_model
-from models.features import Features, sample_bilinear
+from models.features import Features, bilinear_weights, pixels, sample_bilinear
 from models.graph_transformer import GraphTransformerBlock, Window
 from scripts.convert_smpler_checkpoint import convert_state
 from utils.errors import UserError
@@ -105,6 +105,22 @@ def test_sample_bilinear_is_exact_on_a_linear_ramp():
     torch.testing.assert_close(sample_bilinear(ramp, xy)[..., 0], xy[..., 0])
 
 
+def test_weights_of_pixels_read_a_map_as_sampling_does():
+    """In value and in gradient, inside, on the border and outside."""
+    generator = torch.Generator().manual_seed(0)
+    feature = torch.randn(2, 5, 6, 9, generator=generator, requires_grad=True)
+    xy = (torch.rand(2, 40, 2, generator=generator) * 2.6 - 1.3).requires_grad_()
+    found, expected = bilinear_weights(xy, (6, 9)) @ pixels(feature), sample_bilinear(feature, xy)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    weight = torch.randn(expected.shape, generator=generator)
+    gradients = (torch.autograd.grad((read * weight).sum(), (feature, xy)) for read in (found, expected))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    corners = torch.tensor([[[-1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]])
+    read = bilinear_weights(corners, (6, 9)) @ pixels(feature)[:1]
+    torch.testing.assert_close(read[0].T, feature[0][:, [0, 5, 5], [0, 8, 0]])
+
+
 def test_untrained_block_changes_the_estimate_little():
     torch.manual_seed(0)
     block = GraphTransformerBlock([8, 8, 8, 8], dim=32).eval()
@@ -133,7 +149,7 @@ def test_every_parameter_learns(toy_args):
         **{f"has_{k}": torch.ones(b, dtype=torch.bool) for k in ("keypoints_2d", "keypoints_3d", "smpl")},
     }
     criterion(model(batch["image"]), batch)["loss"].backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
 def test_official_pose_hrnet_weights_load_and_others_are_refused(tmp_path, tiny_hrnet):
