@@ -71,13 +71,13 @@ class MeshRecovery(nn.Module):
             tokens = self.initial_tokens(features.pooled, rotmat, betas, cam)
         for block in self.blocks:
             if all_stages:
-                stages.append(self._estimate(rotmat, betas, cam))
+                stages.append(self.estimate(rotmat, betas, cam))
             joints_2d = stages[-1]["pred_joints_2d"] if all_stages else self._joints_2d(rotmat, betas, cam)
             tokens, rotation, d_betas, d_cam = block(tokens, features, joints_2d)
-            with torch.autocast(rotmat.device.type, enabled=False):  # see _estimate
+            with torch.autocast(rotmat.device.type, enabled=False):  # see estimate
                 rotmat = rotmat @ rotation
             betas, cam = betas + d_betas, cam + d_cam
-        return {**self._estimate(rotmat, betas, cam), "aux_outputs": stages}
+        return {**self.estimate(rotmat, betas, cam), "aux_outputs": stages}
 
     def features(self, image: Tensor) -> Features:
         """image (B, 3, 224, 224) -> what the backbone makes of it; of plain maps the coarsest is pooled."""
@@ -92,7 +92,7 @@ class MeshRecovery(nn.Module):
 
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)
-    def _estimate(self, rotmat: Tensor, betas: Tensor, cam: Tensor) -> dict[str, Tensor]:
+    def estimate(self, rotmat: Tensor, betas: Tensor, cam: Tensor) -> dict[str, Tensor]:
         """Always in float32: a hundredth in a rotation is millimetres at the hand."""
         body, regressor = self.body_model, self.keypoint_regressor
         if self.training and self.thin_body is not None:
