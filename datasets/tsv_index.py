@@ -1,0 +1,90 @@
+"""Where the rows of a TSV file begin: found once, kept beside the file, mapped into memory by all who read it."""
+
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import UserError
+from utils.files import atomic_path, write_text
+
+REMEDY = "download or make the data set again"
+INTEGER = np.dtype("<i8")
+
+
+def build_offsets(path: str | Path) -> np.ndarray:
+    """Find the first byte of every line of a file by reading it once -> (N,) int64."""
+    starts, position = [np.zeros(1, dtype=np.int64)], 0
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 24):
+            starts.append(np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n")) + position + 1)
+            position += len(chunk)
+    starts = np.concatenate(starts)
+    return starts[starts < position]  # the last newline starts no line
+
+
+def load_offsets(path: str | Path) -> np.ndarray:
+    """Byte offsets of the rows of `X.tsv`, and its size -> (N + 1,) int64, mapped from `X.lineidx.bin`.
+
+    That file holds nothing else; it is made of `X.lineidx`, and that one, where it is missing or does not fit, of
+    `X.tsv`. Both are written where the folder allows it; where it does not, the offsets are this process's own.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    text, mapped = path.with_suffix(".lineidx"), path.with_suffix(".lineidx.bin")
+    if _is_newest(mapped, text, path):
+        with suppress(OSError, ValueError):
+            offsets = np.memmap(mapped, INTEGER, "r")
+            if _fits(offsets, path, size):
+                return offsets
+    may_write = bool(path.parent.stat().st_mode & 0o222)  # root can write anywhere, and should not
+    try:
+        offsets = np.append(read_numbers(text)[:, 0], size)
+    except UserError:
+        offsets = np.empty(0)
+    if not _fits(offsets, path, size):
+        offsets = np.append(build_offsets(path), size)
+        with suppress(UserError, OSError):
+            if may_write:
+                write_text(text, "".join(f"{offset}\n" for offset in offsets[:-1].tolist()))
+    with suppress(UserError, OSError):
+        if may_write:
+            with atomic_path(mapped) as temporary:
+                temporary.write_bytes(offsets.astype(INTEGER).tobytes())
+            offsets = np.memmap(mapped, INTEGER, "r")
+    return offsets
+
+
+def _is_newest(mapped: Path, *sources: Path) -> bool:
+    """Are all there, and none of the sources younger? Whoever deletes the text wants everything found anew."""
+    try:
+        return mapped.stat().st_mtime_ns >= max(source.stat().st_mtime_ns for source in sources)
+    except OSError:
+        return False
+
+
+def _fits(offsets: np.ndarray, path: Path, size: int) -> bool:
+    """Do the offsets look like this file's? Looks at the order of its entries and at the file's last row."""
+    if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != size or (np.diff(offsets) <= 0).any():
+        return False
+    if size == 0:
+        return True
+    start = int(offsets[-2])
+    with path.open("rb") as file:
+        file.seek(max(start - 1, 0))
+        tail = file.read(1 << 24)
+    before, row = (tail[:1], tail[1:]) if start else (b"\n", tail)
+    return before == b"\n" and b"\n" not in row[:-1]
+
+
+def read_numbers(path: Path) -> np.ndarray:
+    """A text file of whole numbers, one row per line -> (N, columns) int64."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy warns of empty files
+            return np.loadtxt(path, dtype=np.int64, comments=None, ndmin=2)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; {REMEDY}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a list of whole numbers ({error}); delete it or {REMEDY}") from error

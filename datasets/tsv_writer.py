@@ -1,0 +1,80 @@
+"""Write data sets in METRO's TSV layout."""
+
+import base64
+import json
+import os
+from array import array
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from utils.files import atomic_path, write_text
+
+
+class TSVWriter:
+    """Write one plain set next to its yaml; its files appear together when the `with` block ends well.
+
+    note: what whoever measures on the set should know of its labels (see `read_note`).
+
+    >>> with TSVWriter("human3.6m/valid.protocol2.yaml") as writer:
+    ...     writer.add("S9_0001", jpeg, label, height=1000, width=1002)
+    """
+
+    KINDS = ("img", "label", "hw", "linelist")
+
+    def __init__(self, yaml_file: str | Path, note: str | None = None):
+        self.yaml_file, self.note = Path(yaml_file), note
+        self.names = {kind: f"{self.yaml_file.stem}.{kind}.tsv" for kind in self.KINDS}
+
+    def __enter__(self) -> "TSVWriter":
+        self.yaml_file.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            # entered first, renamed last: a yaml never names a file that is not there yet
+            self._yaml = stack.enter_context(atomic_path(self.yaml_file))
+            paths = {kind: self.yaml_file.parent / name for kind, name in self.names.items()}
+            self._indices = {
+                kind: stack.enter_context(atomic_path(path.with_suffix(".lineidx"))) for kind, path in paths.items()
+            }
+            temporary = {kind: stack.enter_context(atomic_path(path)) for kind, path in paths.items()}
+            self._files = {kind: stack.enter_context(path.open("wb")) for kind, path in temporary.items()}
+            stack.push(self._finish)
+            self._offsets = {kind: array("q") for kind in self.KINDS}
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception):
+        return self._stack.__exit__(*exception)
+
+    def add(self, key: str, image: bytes, label: dict, height: int, width: int):
+        """One sample: an encoded image of height x width pixels and its label (see `human_mesh.format_label`)."""
+        row = len(self._offsets["img"])
+        values = {
+            "img": f"{key}\t".encode() + base64.b64encode(image),
+            "label": f"{key}\t{json.dumps([label])}".encode(),
+            "hw": f"{key}\t{json.dumps([{'height': height, 'width': width}])}".encode(),
+            "linelist": str(row).encode(),
+        }
+        for kind, value in values.items():
+            self._offsets[kind].append(self._files[kind].tell())
+            self._files[kind].write(value + b"\n")
+
+    def _finish(self, exception: type | None, *_):
+        if exception is None:
+            for kind, path in self._indices.items():
+                path.write_text("".join(f"{offset}\n" for offset in self._offsets[kind]))
+            self._yaml.write_text(yaml.safe_dump(self.names | ({"note": self.note} if self.note else {})))
+
+
+def write_composite(yaml_file: str | Path, parts: list[str | Path], rows: np.ndarray):
+    """Write a composite set: rows (N, 2) = (part, row) out of the plain sets whose yaml files are `parts`."""
+    yaml_file = Path(yaml_file)
+    yaml_file.parent.mkdir(parents=True, exist_ok=True)
+    linelist = f"{yaml_file.stem}.linelist.tsv"
+    write_text(yaml_file.parent / linelist, "".join(f"{part}\t{row}\n" for part, row in np.asarray(rows).tolist()))
+    spec = {"composite": True, "linelist": linelist}
+    for kind in ("img", "label", "hw"):
+        files = [Path(part).with_suffix(f".{kind}.tsv") for part in parts]
+        spec[kind] = [os.path.relpath(file, yaml_file.parent) for file in files]
+    write_text(yaml_file, yaml.safe_dump(spec))
