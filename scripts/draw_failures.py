@@ -1,0 +1,97 @@
+"""Where the network fails: the synthetic people it reconstructs worst, beside what they really look like.
+
+    python scripts/draw_failures.py --output outputs/failures.jpg                       # the network that comes along
+    python scripts/draw_failures.py --output outputs/failures.jpg --checkpoint FILE --num_samples 2000
+
+A row holds two people, each as picture, estimate laid over it, estimate from the side, truth from the side. Only people
+whose limbs are all in the picture count: that the rest is hard needs no picture. Takes 0.1 s a person on one core.
+"""
+
+import argparse
+import heapq
+import sys
+from pathlib import Path
+
+import numpy as np
+import roma
+import torch
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets.synthetic import ASSETS, SyntheticDataset
+from demo import Predictor, load_predictor
+from models.build import META_DATA, OPEN_BODY
+from utils.camera import CROP_SIZE, Crop
+from utils.errors import exit_on_user_error
+from utils.metrics import pa_mpjpe
+from utils.panels import draw_overlay, draw_side_view
+from utils.people import Person, Sighting
+from utils.sheets import sheet, write_jpeg
+from utils.skeleton import J24_LIMBS, J24_TO_J14
+
+SIZE = 2 * CROP_SIZE  # pixels of a drawn picture; the network sees half of it
+CROP = Crop((SIZE / 2, SIZE / 2), SIZE / 200)
+COLUMNS = 8
+
+
+def reconstruct(predictor: Predictor, image: np.ndarray) -> Person:
+    whole = Sighting((0, 0, SIZE, SIZE), CROP, None)
+    return predictor.reconstruct([image], [[whole]])[0][0]
+
+
+def find_worst(predictor: Predictor, dataset: SyntheticDataset, count: int) -> list[tuple[float, int]]:
+    """-> PA-MPJPE in mm and index of the worst people, the worst first."""
+    worst = []
+    for index in tqdm(range(len(dataset)), desc="people", disable=None):
+        row = dataset[index]
+        if not (row["keypoints_2d"][J24_LIMBS, 2] > 0).all():
+            continue
+        person = reconstruct(predictor, picture_of(row))
+        truth = row["keypoints_3d"][J24_TO_J14, :3]
+        error = 1000 * pa_mpjpe(torch.from_numpy(person.keypoints_3d)[None], truth[None]).item()
+        heapq.heappush(worst, (error, index))
+        if len(worst) > count:
+            heapq.heappop(worst)
+    return sorted(worst, reverse=True)
+
+
+def picture_of(row: dict) -> np.ndarray:
+    """-> (H, W, 3) uint8 RGB."""
+    return row["image_uint8"].numpy().transpose(1, 2, 0).copy()
+
+
+def draw(predictor: Predictor, row: dict) -> list[np.ndarray]:
+    """-> four pictures (SIZE, SIZE, 3) uint8 RGB."""
+    image = picture_of(row)
+    person = reconstruct(predictor, image)
+    true_rotmat = roma.rotvec_to_rotmat(row["pose"].view(24, 3)).numpy()
+    true_vertices, _ = predictor.pose_body(true_rotmat, row["betas"].numpy())
+    overlay = draw_overlay(image, [person.vertices], predictor.faces, [person.camera])
+    sides = (draw_side_view(vertices, predictor.faces, SIZE, SIZE) for vertices in (person.vertices, true_vertices))
+    return [image, overlay, *sides]
+
+
+@exit_on_user_error
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="picture to write (.jpg)")
+    parser.add_argument("--checkpoint", help="a checkpoint on the open body (default: the demo's)")
+    parser.add_argument("--num_samples", type=int, default=500, help="of the test split (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=8, help="people to show (default: %(default)s)")
+    parser.add_argument("--assets", default=ASSETS, help="folder of scripts/fetch_synthetic_assets.sh, or none")
+    args = parser.parse_args()
+    predictor = load_predictor(args.checkpoint)
+    dataset = SyntheticDataset(
+        META_DATA / OPEN_BODY, "test", num_samples=args.num_samples, assets=args.assets, size=SIZE,
+        with_image_uint8=True,
+    )  # fmt: skip
+    worst = find_worst(predictor, dataset, args.count)
+    tiles = [picture[..., ::-1] for _, index in worst for picture in draw(predictor, dataset[index])]
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    write_jpeg(args.output, sheet(tiles, COLUMNS))
+    print("\n".join(f"person {index}: PA-MPJPE {error:.0f} mm" for error, index in worst))
+
+
+if __name__ == "__main__":
+    main()
