@@ -3,25 +3,27 @@
 One process, or several under torchrun or `python -m torch.distributed.launch --use_env`.
 """
 
-import math
 import time
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from datasets.build import FILES, build_dataset, build_loader, describe_labels
 from models.build import build_model, config_from_args, name_keypoint_regressor
 from models.features import network_input
+from utils.batches import on_device, split_batch, to_device
 from utils.checkpoint import find_checkpoint, load_model_weights
 from utils.checkpoint_folder import CheckpointFolder
 from utils.distributed import (
+    SharedFlag,
     any_rank,
     broadcast_buffers,
     choose_device,
     data_parallel,
     gather_rows,
     is_main,
+    keep_gradients_here,
     let_rank_zero_speak,
     print_once,
     process_group,
@@ -32,15 +34,16 @@ from utils.distributed import (
 )
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
-from utils.finite import FiniteWatch, all_finite
+from utils.finite import FiniteWatch
 from utils.interrupt import Interrupt
 from utils.logger import Logger, keypoint_picture, progress, to_json
 from utils.metrics import format_table, mpjpe, mpvpe, pa_mpjpe, summarize
-from utils.optimizer import build_optimizer, running_average
+from utils.optimizer import RunningAverage, build_optimizer
 from utils.options import parse_args
 from utils.row_report import RowReport
 from utils.run_state import RunState
 from utils.schedule import lr_factor, set_lr
+from utils.update import Update
 
 LOGS = Path("logs")
 
@@ -85,12 +88,15 @@ def run(args, device: torch.device):
 
     loader = loader_of("train", args.batch_size)
     optimizer = build_optimizer(model, args.lr, args.weight_decay)
-    average = running_average(model, args.ema) if args.ema else None
-    state = RunState(model, optimizer, average, len(loader), args.batch_size)
+    average = RunningAverage(model, args.ema) if args.ema else None
+    update = Update(optimizer, average, args.clip_grad, scaled=args.precision == "fp16")
+    state = RunState(model, update, len(loader), args.batch_size)
     if newest:
         state.restore(checkpoint, newest, vars(args), device)
     # The plain backbone model reads the coarsest map alone, so the last fusions of the finer ones get no gradient
     model = data_parallel(model, find_unused_parameters=args.model_type == "backbone")
+    if args.compile:
+        model.compile()  # in place: names of parameters stay, and communication goes on beside the backward pass
     logger = Logger(folder, vars(args), fresh=newest is None)
     watch = FiniteWatch(folder, args.max_not_finite)
     checkpoints.go_on_from(newest)
@@ -105,9 +111,22 @@ def run(args, device: torch.device):
         checkpoints.save(state.content(config, vars(args)))
 
     with Interrupt() as interrupt:
+        stop = SharedFlag()
         while state.epoch < args.num_epochs:
             started, last = time.perf_counter(), state.epoch + 1 == args.num_epochs
-            if not train_one_epoch(model, criterion, loader, state, save, logger, watch, rows, interrupt, device, args):
+            if not train_one_epoch(
+                model,
+                criterion,
+                loader,
+                state,
+                save,
+                logger,
+                watch,
+                rows,
+                lambda: stop(interrupt.received),
+                device,
+                args,
+            ):
                 break
             saved = last or (state.epoch + 1) % args.save_epochs == 0
             if saved:
@@ -136,47 +155,54 @@ def run(args, device: torch.device):
 
 
 def train_one_epoch(
-    model, criterion, loader, state, save, logger, watch, rows, interrupt, device: torch.device, args
+    model, criterion, loader, state, save, logger, watch, rows, asked_to_end, device: torch.device, args
 ) -> bool:
-    """From where the state stands to the end of its epoch -> whether it got there, or was asked to end before."""
+    """From where the state stands to the end of its epoch -> whether it got there, or was asked to end before.
+
+    The host gives the GPU its work and never waits for a number of it, except for those it writes down.
+    """
     model.train(), criterion.train()
     state.prepare_random(args.seed)
     loader.sampler.set_epoch(state.epoch, first_batch=state.step)
-    batches = progress(loader, f"epoch {state.epoch}", done=state.step)
-    for batch in rows.take(batches, "the training set", len(loader.sampler)):
+    batches, stop = progress(loader, f"epoch {state.epoch}", done=state.step), False
+    for batch in on_device(rows.take(batches, "the training set", len(loader.sampler)), device):
         step = state.global_step
-        batch = to_device(batch, device)
-        with autocast(device, args.precision):
-            outputs = model(network_input(batch))
-        losses = criterion(outputs, batch)
-        state.optimizer.zero_grad()
-        losses["loss"].backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), args.clip_grad or math.inf)
-        set_lr(
-            state.optimizer,
-            args.lr * lr_factor(step, args.num_epochs * len(loader), args.warmup_steps, args.lr_schedule),
-        )
-
-        odd, stop = any_rank(not all_finite(*losses.values(), norm), interrupt.received)
-        watch.note(not odd, step, losses, batch)
-        if not odd:
-            state.optimizer.step()
-            if state.average:
-                state.average.update_parameters(unwrap(model))
-            state.add_losses(losses)
+        losses, part, outputs = add_gradient(model, criterion, batch, state.update, device, args)
+        factor = lr_factor(step, args.num_epochs * len(loader), args.warmup_steps, args.lr_schedule)
+        set_lr(state.update.optimizer, args.lr * factor)
+        outcome = state.update.step(unwrap(model))
+        state.add_losses(losses, outcome)
         state.step += 1
+        stop = asked_to_end()
+        watch.note(outcome.odd, step, losses, batch)
         if step % args.summary_steps == 0 and is_main():
-            named = {name: loss.item() for name, loss in losses.items()}
+            named = dict(zip(losses, torch.stack([*losses.values()]).tolist(), strict=True))
             batches.set_postfix_str(f"loss {named['loss']:.2f}")
             logger.scalars("train", named, step)
-            if "image" in batch:
-                labelled = criterion.targets(batch)["keypoints_2d"]
-                logger.picture("train", keypoint_picture(batch["image"], outputs["pred_keypoints_2d"], labelled), step)
+            if "image" in part:
+                labelled = criterion.targets(part)["keypoints_2d"]
+                logger.picture("train", keypoint_picture(part["image"], outputs["pred_keypoints_2d"], labelled), step)
         if stop:
-            return False
+            break
         if args.save_steps and (step + 1) % args.save_steps == 0 and not state.epoch_is_over:
             save()
-    return True
+    watch.finish()
+    return not stop
+
+
+def add_gradient(model, criterion, batch: dict, update: Update, device: torch.device, args) -> tuple[dict, dict, dict]:
+    """Send a batch through the network and back, in --accumulate_steps parts -> its losses, detached, by name, the last
+    part of the batch and what the network made of it."""
+    losses = {}
+    parts = split_batch(batch, args.accumulate_steps)
+    for number, (part, share) in enumerate(parts, 1):
+        with keep_gradients_here(model, number < len(parts)):
+            with autocast(device, args.precision):
+                outputs = model(network_input(part))
+            own = criterion(outputs, part)
+            update.backward(own, share)
+        losses = {name: losses.get(name, 0) + share * loss.detach() for name, loss in own.items()}
+    return losses, part, outputs
 
 
 @torch.inference_mode()
@@ -240,20 +266,10 @@ def load_weights(model: nn.Module, pattern: str | Path | None, config: dict) -> 
     return checkpoint
 
 
-def to_device(batch: dict, device: torch.device) -> dict:
-    """All tensors of a batch on the device, those of an inner dict, too; the rest as it is."""
-
-    def move(value):
-        if isinstance(value, dict):
-            return to_device(value, device)
-        return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-
-    return {name: move(value) for name, value in batch.items()}
-
-
 def autocast(device: torch.device, precision: str):
-    """bfloat16 for the network where asked for; its body model and the losses stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    """bfloat16 or float16 for the network where asked for; its body model and the losses stay float32."""
+    short = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return torch.autocast(device.type, short.get(precision), enabled=precision in short)
 
 
 if __name__ == "__main__":

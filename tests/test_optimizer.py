@@ -6,7 +6,7 @@ from torch import nn
 
 from models.graph_transformer import GraphTransformerBlock
 from models.joint_graph import JointEmbedding, JointGraph
-from utils.optimizer import build_optimizer, running_average
+from utils.optimizer import RunningAverage, build_optimizer
 
 LR, DECAY = 0.1, 0.5
 
@@ -66,7 +66,7 @@ def test_without_decay_it_is_the_published_adam():
 def test_the_average_equals_one_by_hand(decay):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    average = running_average(model, decay)
+    average = RunningAverage(model, decay)
     expected = None
     for n in range(30):
         for parameter in model.parameters():

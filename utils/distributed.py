@@ -12,7 +12,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -135,6 +135,11 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
+def keep_gradients_here(model: nn.Module, keep: bool = True):
+    """A context in which forward and backward passes add up gradients without averaging them over the processes."""
+    return model.no_sync() if keep and isinstance(model, DistributedDataParallel) else nullcontext()
+
+
 def broadcast_buffers(model: nn.Module):
     """Give every process the batch norm statistics of rank 0, which are those that checkpoints hold."""
     if dist.is_initialized():
@@ -160,6 +165,24 @@ def any_rank(*flags: bool) -> list[bool]:
     values = torch.tensor([int(bool(flag)) for flag in flags])
     dist.all_reduce(values, dist.ReduceOp.MAX)  # on the CPU, also beside NCCL
     return values.bool().tolist()
+
+
+class SharedFlag:
+    """Whether a flag is set on any process, told a call late, so that no process waits for another."""
+
+    def __init__(self):
+        self._value, self._sent = torch.zeros(1, dtype=torch.int32), None
+
+    def __call__(self, flag: bool) -> bool:
+        """What the processes said at the call before, known to each of them; alone, the flag itself."""
+        if not dist.is_initialized():
+            return bool(flag)
+        if self._sent is not None:
+            self._sent.wait()
+        known = bool(self._value)
+        self._value = torch.tensor([int(bool(flag))], dtype=torch.int32)
+        self._sent = dist.all_reduce(self._value, dist.ReduceOp.MAX, async_op=True)  # on the CPU, also beside NCCL
+        return known
 
 
 def from_rank_zero(text: str) -> str:

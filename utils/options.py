@@ -118,6 +118,15 @@ def get_args_parser() -> argparse.ArgumentParser:
     body.add_argument("--mean_params", metavar="FILE", help="npz with pose 144, shape 10, cam 3; none: identity pose")
 
     train = parser.add_argument_group("training")
+    train.add_argument(
+        "--accumulate_steps",
+        type=positive,
+        default=1,
+        help="send each batch through the network in so many parts: less memory, the same step (default: %(default)s)",
+    )
+    train.add_argument(
+        "--compile", action="store_true", help="torch.compile the network: minutes at first, then faster"
+    )
     train.add_argument("--num_epochs", type=positive, default=100)
     train.add_argument("--lr", type=_number(float, above=0), default=2e-4, help="Adam, constant (default: %(default)s)")
     train.add_argument("--lr_schedule", choices=("constant", "cosine"), default="constant", help="cosine: down to 0")

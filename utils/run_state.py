@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from utils.code_version import code_version
 from utils.distributed import gather_states, mean_over_ranks, print_once, rank, seed_everything, world_size
 from utils.errors import UserError
+from utils.update import Outcome, Update
 
 
 @dataclass
@@ -22,8 +22,7 @@ class RunState:
     """
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
-    average: AveragedModel | None
+    update: Update
     num_steps: int
     batch_size: int
     epoch: int = 0
@@ -63,11 +62,11 @@ class RunState:
             _set_rng(self.rng)
             self.rng = None
 
-    def add_losses(self, losses: dict[str, Tensor]):
-        """Count the losses of a step that was taken; stays on the device: reading it would make the GPU wait."""
+    def add_losses(self, losses: dict[str, Tensor], outcome: Outcome):
+        """Count the losses of a step if it was taken; stays on the device: reading it would make the GPU wait."""
         self.loss_names = tuple(losses)
         values = torch.stack([loss.detach() for loss in losses.values()])
-        values = torch.cat((values, torch.ones_like(values[:1])))
+        values = torch.where(outcome.taken, torch.cat((values, torch.ones_like(values[:1]))), 0.0)
         self.totals = values if self.totals is None else self.totals + values
 
     def mean_losses(self) -> dict[str, float]:
@@ -80,10 +79,10 @@ class RunState:
     def content(self, config: dict, options: dict) -> dict:
         """A checkpoint (utils/checkpoint.py), the same on every process, each of which must call this."""
         own = {"rng": _get_rng(), "totals": None if self.totals is None else self.totals.cpu()}
-        content = {
+        return {
             "model": self.model.state_dict(),
             "config": config,
-            "optimizer": self.optimizer.state_dict(),
+            **self.update.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
             "num_steps": self.num_steps,
@@ -93,18 +92,12 @@ class RunState:
             "options": {name: _plain(value) for name, value in options.items()},
             "code_version": code_version(),
         }
-        if self.average is not None:
-            content |= {"ema": self.average.module.state_dict(), "num_averaged": int(self.average.n_averaged)}
-        return content
 
     def restore(self, content: dict, path: Path, options: dict, device: torch.device):
         """Stand where a checkpoint was written. UserError where it does not fit the flags; says what is different."""
         try:
             self.model.load_state_dict(content["model"])
-            self.optimizer.load_state_dict(content["optimizer"])
-            if self.average is not None:
-                self.average.module.load_state_dict(content["ema"])
-                self.average.n_averaged.fill_(content["num_averaged"])
+            self.update.load_state_dict(content)
             self.epoch, self.step = content["epoch"], content["step"]
             self.loss_names = tuple(content["loss_names"])
             differences = _differences(content["options"], {name: _plain(value) for name, value in options.items()})

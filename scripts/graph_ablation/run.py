@@ -21,7 +21,7 @@ from utils.checkpoint import load_model_weights
 from utils.distributed import choose_device, seed_everything
 from utils.errors import UserError
 from utils.metrics import mpjpe, mpvpe, pa_mpjpe, pck, summarize
-from utils.optimizer import build_optimizer, running_average
+from utils.optimizer import RunningAverage, build_optimizer
 from utils.options import parse_args
 from utils.schedule import lr_factor, set_lr
 
@@ -80,7 +80,7 @@ def train(model: nn.Module, criterion: Criterion, loader: DataLoader, num_steps:
     """-> the network with averaged weights."""
     device = next(model.parameters()).device
     optimizer = build_optimizer(model, options.lr, options.weight_decay)
-    average = running_average(model, options.ema)
+    average = RunningAverage(model, options.ema)
     model.train(), criterion.train()
     batches = endless(loader, options.seed)
     for step in tqdm(range(num_steps), name, mininterval=5, dynamic_ncols=True):
