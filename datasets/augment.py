@@ -68,6 +68,11 @@ def crop_image(
     factor = int(200 * scale / size)
     if antialias and factor > 1:
         image, matrix = _reduce(image, matrix, factor, size)
+    return warp(image, matrix, size)
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: int = CROP_SIZE) -> np.ndarray:
+    """Read an image (H, W, 3) uint8 bilinearly through a map (2, 3) from its pixels to those of the crop."""
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
 
 
@@ -81,9 +86,13 @@ def _reduce(image: np.ndarray, matrix: np.ndarray, factor: int, size: int) -> tu
     columns, rows = -(-(x1 - x0) // factor), -(-(y1 - y0) // factor)
     padding = (0, rows * factor - (y1 - y0), 0, columns * factor - (x1 - x0))
     seen = cv2.copyMakeBorder(image[y0:y1, x0:x1], *padding, cv2.BORDER_CONSTANT)
+    return cv2.resize(seen, (columns, rows), interpolation=cv2.INTER_AREA), reduced_matrix(matrix, factor, x0, y0)
+
+
+def reduced_matrix(matrix: np.ndarray, factor: int, x0: float = 0, y0: float = 0) -> np.ndarray:
+    """The affine map (2, 3) of a picture, for one whose pixels are its blocks of factor x factor from (x0, y0) on."""
     # the centre of block 0 is source pixel x0 + (factor - 1) / 2
-    to_source = np.array([[factor, 0, x0 + (factor - 1) / 2], [0, factor, y0 + (factor - 1) / 2], [0, 0, 1]])
-    return cv2.resize(seen, (columns, rows), interpolation=cv2.INTER_AREA), matrix @ to_source
+    return matrix @ np.array([[factor, 0, x0 + (factor - 1) / 2], [0, factor, y0 + (factor - 1) / 2], [0, 0, 1]])
 
 
 def move_keypoints_2d(keypoints: np.ndarray, matrix: np.ndarray, flip: bool, size: int = CROP_SIZE) -> np.ndarray:

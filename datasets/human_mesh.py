@@ -1,25 +1,31 @@
 """One person per row: a crop and every label there is, from a METRO-layout set."""
 
 import functools
-import io
-import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 
-from datasets.augment import Augmentation, crop_image, crop_matrix, move_keypoints_2d, move_keypoints_3d, move_pose
+from datasets.augment import (
+    CROP_SIZE,
+    Augmentation,
+    crop_matrix,
+    move_keypoints_2d,
+    move_keypoints_3d,
+    move_pose,
+    reduced_matrix,
+    warp,
+)
+from datasets.decode import REMEDY, decode_for_crop, decode_image
 from datasets.tsv import TSVSet
 from utils.errors import RowError
-from utils.image_io import MAX_PIXELS
 from utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from utils.skeleton import J24_PELVIS
 
+_MEAN, _STD = np.array(IMAGENET_MEAN)[:, None], np.array(IMAGENET_STD)[:, None]
 _SHAPES = {"keypoints_2d": (24, 3), "keypoints_3d": (24, 4), "pose": (72,), "betas": (10,)}
-_REMEDY = "download or make the data set again"
 LARGEST = 1e6  # no pixel, metre or radian of a label is beyond; numbers that overflow later are
 SCALES = (0.005, 5000.0)  # crops of 1 pixel to a million
 
@@ -59,16 +65,17 @@ class HumanMeshDataset(Dataset):
     def read(self, index: int) -> tuple[str, np.ndarray, dict]:
         """Key, picture (H, W, 3) uint8 RGB and label (`parse_label`) of a row, before they are cut and moved."""
         key, encoded = self.rows.image(index)
-        image = decode_image(encoded, where=f"{self.rows.where(index)} ({key})")
-        return key, image, parse_label(self.rows.label(index), where=f"{self.rows.where(index, 'label')} ({key})")
+        return key, decode_image(encoded, self._where(index, key)), self._label(index, key)
 
     def __getitem__(self, index: int) -> dict:
-        key, image, label = self.read(index)
         flip, gain_rgb, rotation_deg, zoom = self._augmentation(index)
+        key, encoded = self.rows.image(index)
+        label = self._label(index, key)
         center, scale = label["center"], label["scale"] * zoom
 
-        crop = crop_image(image, center, scale, rotation_deg, flip)
+        image, reduction = decode_for_crop(encoded, 200 * scale / CROP_SIZE, self._where(index, key))
         matrix = crop_matrix(center, scale, rotation_deg, flip)
+        crop = warp(image, reduced_matrix(matrix, reduction))
         row = {
             "image": normalize(crop, gain_rgb),
             "keypoints_2d": _tensor(move_keypoints_2d(label["keypoints_2d"], matrix, flip)),
@@ -90,6 +97,13 @@ class HumanMeshDataset(Dataset):
             row["image_uint8"] = torch.from_numpy(brightened.transpose(2, 0, 1).copy())
         return row
 
+    def _label(self, index: int, key: str) -> dict:
+        return parse_label(self.rows.label(index), self._where(index, key, "label"))
+
+    def _where(self, index: int, key: str, kind: str = "img") -> str:
+        """Row and file, for messages."""
+        return f"{self.rows.where(index, kind)} ({key})"
+
     def _augmentation(self, index: int) -> Augmentation:
         if isinstance(self.augment, tuple):
             return Augmentation(*self.augment)
@@ -98,46 +112,15 @@ class HumanMeshDataset(Dataset):
         return Augmentation.draw(np.random.default_rng((self.seed, getattr(index, "epoch", 0), index)))
 
 
-def decode_image(encoded: bytes, where: str = "image") -> np.ndarray:
-    """JPEG or PNG bytes -> (H, W, 3) uint8 RGB. RowError naming `where` if they are not one whole image."""
-    # OpenCV fills what a truncated JPEG lacks with grey and says nothing. Image data never contain an end marker, so
-    # that in a whole JPEG the last one stands behind the last start of scan.
-    whole = (
-        not encoded.startswith(b"\xff\xd8")
-        or encoded.endswith(b"\xff\xd9")
-        or encoded.rfind(b"\xff\xd9") > encoded.rfind(b"\xff\xda")
-    )
-    _check_header(encoded, where)
-    try:
-        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB) if whole else None
-    except cv2.error:
-        image = None
-    if image is None:
-        raise RowError(f"{where}: {'not an image' if whole else 'the JPEG is cut short'}; {_REMEDY}")
-    return image
-
-
-def _check_header(encoded: bytes, where: str):
-    """RowError unless these are the first bytes of a JPEG or PNG of sane size: looked at before room is made for it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own thoughts about large pictures
-            with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as picture:
-                width, height = picture.size
-    except Image.DecompressionBombError:
-        width = height = MAX_PIXELS
-    except Exception as error:  # damaged headers fail in a dozen ways
-        raise RowError(f"{where}: not an image, or no JPEG or PNG; {_REMEDY}") from error
-    if width * height > MAX_PIXELS:
-        raise RowError(f"{where}: the image has over {MAX_PIXELS // 10**6} million pixels; {_REMEDY}")
-
-
 def normalize(image: np.ndarray, gain_rgb=(1.0, 1.0, 1.0)) -> torch.Tensor:
     """image (H, W, 3) uint8 RGB -> (3, H, W) float, brightened per channel, ImageNet-normalised."""
     # a table of the 3 x 256 possible values costs less than arithmetic on every pixel
-    values = np.clip(np.arange(256)[:, None] * np.asarray(gain_rgb), 0, 255) / 255
-    table = ((values - IMAGENET_MEAN) / IMAGENET_STD).astype(np.float32)
-    return torch.from_numpy(cv2.LUT(image, table[None]).transpose(2, 0, 1).copy())
+    values = np.clip(np.asarray(gain_rgb)[:, None] * np.arange(256), 0, 255) / 255
+    tables = ((values - _MEAN) / _STD).astype(np.float32)
+    result = np.empty((3, *image.shape[:2]), np.float32)
+    for channel, table, plane in zip(cv2.split(image), tables, result, strict=True):
+        cv2.LUT(channel, table, plane)
+    return torch.from_numpy(result)
 
 
 def parse_label(label: dict, where: str = "label") -> dict:
@@ -150,7 +133,7 @@ def parse_label(label: dict, where: str = "label") -> dict:
     read = functools.partial(_read_array, label, where=where)
     center, scale = read("center", 2), read("scale", 1)
     if center is None or scale is None or not SCALES[0] <= scale[0] <= SCALES[1]:
-        raise RowError(f"{where}: needs a 'center' and a 'scale' from {SCALES[0]} to {SCALES[1]:.0f}; {_REMEDY}")
+        raise RowError(f"{where}: needs a 'center' and a 'scale' from {SCALES[0]} to {SCALES[1]:.0f}; {REMEDY}")
     has_2d, has_3d, has_smpl = (_flag(label, name, where) for name in ("has_2d_joints", "has_3d_joints", "has_smpl"))
     given = {
         "keypoints_2d": read("2d_joints", 24 * 3, required=has_2d),
@@ -204,7 +187,7 @@ def _read_array(label: dict, name: str, size: int, required: bool = True, where:
     if not required:
         return None
     raise RowError(
-        f"{where}: '{name}' has {array.size} numbers, {size} finite ones below a million are needed; {_REMEDY}"
+        f"{where}: '{name}' has {array.size} numbers, {size} finite ones below a million are needed; {REMEDY}"
     )
 
 
@@ -213,7 +196,7 @@ def _flag(label: dict, name: str, where: str) -> bool:
     try:
         return bool(np.asarray(label.get(name, True), dtype=np.float64).any())
     except (TypeError, ValueError) as error:
-        raise RowError(f"{where}: '{name}' is neither 0 nor 1; {_REMEDY}") from error
+        raise RowError(f"{where}: '{name}' is neither 0 nor 1; {REMEDY}") from error
 
 
 def _or_zeros(values, shape: tuple[int, ...]) -> np.ndarray:
@@ -222,4 +205,4 @@ def _or_zeros(values, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
-    return torch.tensor(array, dtype=torch.float32)
+    return torch.from_numpy(np.array(array, np.float32))
