@@ -86,6 +86,7 @@ def run(args, device: torch.device):
         report_metrics(report, protocol | describe_labels(args), args.metrics_json)
         return
 
+    torch.backends.cudnn.benchmark = True  # all batches have one size: the search for the best convolutions pays
     loader = loader_of("train", args.batch_size)
     optimizer = build_optimizer(model, args.lr, args.weight_decay)
     average = RunningAverage(model, args.ema) if args.ema else None

@@ -1,5 +1,6 @@
 """Runs that are stopped, cut off or starved, and what becomes of them. Processes that die: test_faults.py."""
 
+import functools
 import json
 import os
 import resource
@@ -80,6 +81,20 @@ def test_a_run_stopped_by_every_signal_equals_one_that_was_not(train, whole, pla
     assert same(outcome(place / "logs/parts", 2), whole)
     code, out, _ = train(*flags)
     assert code == 0 and "raise --num_epochs" in out
+
+
+def test_a_fast_run_goes_on_exactly_too(train, place, monkeypatch):
+    """Compiled (by a compiler that costs no time), in bfloat16, in parts; other programs read what it saves."""
+    compiled = functools.partialmethod(torch.nn.Module.compile, backend="eager")
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+    flags = ["--num_epochs=1", "--compile", "--precision=bf16", "--accumulate_steps=2", "--clip_grad=1"]
+    assert train("--exp_name=fast", *flags)[0] == 0
+    assert train("--exp_name=fast_parts", *flags, at={3: send(signal.SIGTERM)})[0] == 0
+    code, out, err = train("--exp_name=fast_parts", *flags, "--auto_load=1")
+    assert code == 0 and "step_000_000004.pt" in out, err
+    assert same(outcome(place / "logs/fast_parts", 0), outcome(place / "logs/fast", 0))
+    code, _, err = train("--exp_name=plain", "--load_checkpoint=logs/fast/checkpoints/epoch_000.pt", "--num_epochs=1")
+    assert code == 0, err
 
 
 def test_checkpoints_hold_all_that_a_run_depends_on(whole, place):

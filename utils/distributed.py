@@ -127,7 +127,7 @@ def data_parallel(model: nn.Module, find_unused_parameters: bool = False) -> nn.
     # Before each step rank 0's buffers go to the others. Batch norm needs that; the body model's 34 MB never change.
     constants = [name for name, _ in model.named_buffers() if name not in model.state_dict()]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, constants)
-    return DistributedDataParallel(model, find_unused_parameters=find_unused_parameters)
+    return DistributedDataParallel(model, find_unused_parameters=find_unused_parameters, gradient_as_bucket_view=True)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
