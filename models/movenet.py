@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.features import Features, sample_bilinear
+from models.fused_conv import ACTIVATIONS
 from utils.errors import UserError
 from utils.heatmaps import decode_single_person, to_crop_frame
 from utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
@@ -43,13 +44,28 @@ class PoseMaps(NamedTuple):
 
 
 class Conv(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding for even inputs: at stride 2 only the right and bottom are padded."""
+    """activation(convolution of x + add), with TensorFlow's SAME padding for even inputs.
 
-    def __init__(self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1, bias: bool = True):
+    At stride 2 only the right and bottom are padded, which `outer` says as F.pad reads it.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        activation: str = "none",
+    ):
         super().__init__(c_in, c_out, kernel, stride, kernel // 2 if stride == 1 else 0, groups=groups, bias=bias)
+        self.activation = activation
+        self.outer = None if stride == 1 else (0, 1, 0, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x if self.stride[0] == 1 else F.pad(x, (0, 1, 0, 1)))
+    def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        y = super().forward(x if self.outer is None else F.pad(x, self.outer))
+        return ACTIVATIONS[self.activation](y if add is None else y + add)
 
 
 class InvertedResidual(nn.Module):
@@ -58,15 +74,14 @@ class InvertedResidual(nn.Module):
     def __init__(self, c_in: int, c_out: int, expansion: int, stride: int):
         super().__init__()
         hidden = c_in * expansion
-        self.expand = Conv(c_in, hidden) if expansion > 1 else None
-        self.depthwise = Conv(hidden, hidden, 3, stride, groups=hidden)
+        self.expand = Conv(c_in, hidden, activation="relu6") if expansion > 1 else None
+        self.depthwise = Conv(hidden, hidden, 3, stride, groups=hidden, activation="relu6")
         self.project = Conv(hidden, c_out)
         self.shortcut = stride == 1 and c_in == c_out
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
-        return x + y if self.shortcut else y
+        y = self.depthwise(x if self.expand is None else self.expand(x))
+        return self.project(y, add=x) if self.shortcut else self.project(y)
 
 
 class SeparableConv(nn.Module):
@@ -75,10 +90,10 @@ class SeparableConv(nn.Module):
     def __init__(self, c_in: int, c_out: int):
         super().__init__()
         self.depthwise = Conv(c_in, c_in, 3, groups=c_in, bias=False)
-        self.pointwise = Conv(c_in, c_out)
+        self.pointwise = Conv(c_in, c_out, activation="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.pointwise(self.depthwise(x)))
+        return self.pointwise(self.depthwise(x))
 
 
 class Trunk(nn.Module):
@@ -86,7 +101,7 @@ class Trunk(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem = Conv(3, STEM_WIDTH, 3, stride=2)
+        self.stem = Conv(3, STEM_WIDTH, 3, stride=2, activation="relu6")
         self.stages = nn.ModuleList()
         c_in = STEM_WIDTH
         for expansion, c_out, blocks, stride in STAGES:
@@ -94,15 +109,15 @@ class Trunk(nn.Module):
             stage += [InvertedResidual(c_out, c_out, expansion, 1) for _ in range(blocks - 1)]
             self.stages.append(nn.Sequential(*stage))
             c_in = c_out
-        self.top = Conv(c_in, TOP_WIDTH)
+        self.top = Conv(c_in, TOP_WIDTH, activation="relu6")
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        x = F.relu6(self.stem(x))
+        x = self.stem(x)
         outputs = []
         for stage in self.stages:
             x = stage(x)
             outputs.append(x)
-        return [*outputs, F.relu6(self.top(x))]
+        return [*outputs, self.top(x)]
 
 
 class FeaturePyramid(nn.Module):
@@ -190,7 +205,10 @@ class MoveNetBackbone(nn.Module):
             mean_std = torch.stack((torch.zeros(width), torch.ones(width))) if statistics is None else statistics[part]
             self.register_buffer(part, mean_std[..., None, None].clone(), persistent=False)
 
+    @torch.autocast("cuda", enabled=False)
+    @torch.autocast("cpu", enabled=False)
     def forward(self, image: Tensor) -> Features:
+        """Always in float32: bfloat16 has MoveNet take some limbs for others, which moves estimates by decimetres."""
         parts = self.movenet.parts(image)
         keypoints = decode_single_person(*self.movenet.pose_maps(parts["pyramid4"]))
         keypoints = to_crop_frame(keypoints, image.shape[-2:])

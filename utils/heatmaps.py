@@ -33,7 +33,7 @@ def decode_argmax(heatmaps: Tensor) -> Tensor:
 def decode_single_person(heatmaps: Tensor, centre: Tensor, regression: Tensor, offsets: Tensor) -> Tensor:
     """Maps as in models.movenet.PoseMaps -> keypoints (B, 17, 3) of the most central person, as MoveNet reads them."""
     h, w = centre.shape[-2:]
-    middle = torch.tensor([w // 2, h // 2], device=centre.device)
+    middle = torch.stack([torch.full((), n // 2, device=centre.device) for n in (w, h)])
     best = (centre.float() / (_distance(middle, h, w) + FALLOFF)).flatten(1).argmax(1)
     return decode_at(heatmaps, regression, offsets, best[:, None])[:, 0]
 
@@ -58,8 +58,8 @@ def decode_at(heatmaps: Tensor, regression: Tensor, offsets: Tensor, centres: Te
 
 def to_crop_frame(keypoints: Tensor, size: tuple[int, int]) -> Tensor:
     """keypoints (..., 3) in pixels of an image of size (H, W) -> x and y in the crop frame, as labels are."""
-    xy = (2 * keypoints[..., :2] + 1) / torch.tensor(size[::-1], device=keypoints.device) - 1
-    return torch.cat((xy, keypoints[..., 2:]), dim=-1)
+    x, y = ((2 * keypoints[..., i] + 1) / n - 1 for i, n in enumerate(size[::-1]))
+    return torch.stack((x, y, keypoints[..., 2]), dim=-1)
 
 
 def _distance(points: Tensor, h: int, w: int) -> Tensor:

@@ -1,0 +1,71 @@
+"""Convolutions of a trained network: batch norm folded in, and what follows them done in the same call."""
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+ACTIVATIONS = {"none": lambda x: x, "relu": F.relu_, "relu6": F.relu6}
+ONEDNN_NAMES = {"none": ("none", []), "relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0])}
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """Fold, in place, every batch norm into the convolution registered right before it -> the model, in eval mode.
+
+    The same function up to rounding, with the running statistics as they are. A batch norm that follows no convolution
+    of its width stays.
+    """
+    model.eval()
+    for module in list(model.modules()):
+        children = list(module.named_children())
+        for (name, conv), (norm_name, norm) in itertools.pairwise(children):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(conv, norm))
+                setattr(module, norm_name, nn.Identity())
+    return model
+
+
+class FusedConv(nn.Module):
+    """activation(convolution of x + add), weights in `dtype`.
+
+    packed: by the fused kernels of oneDNN, for CPUs, with the weights brought into the order that these like once and
+    not at every call: what torch.compile would choose, too, without a minute of compiling. Else by plain operations.
+    padding: of all four sides; more is added at left, right, top and bottom by `outer`.
+    """
+
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        activation: str = "none",
+        dtype: torch.dtype = torch.float32,
+        packed: bool = False,
+        outer: tuple[int, int, int, int] | None = None,
+    ):
+        super().__init__()
+        self.geometry = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
+        self.activation, self.packed, self.outer, self.dtype = activation, packed, outer, dtype
+        weight = conv.weight.detach().to(dtype, memory_format=torch.channels_last)
+        bias = torch.zeros(len(weight)) if conv.bias is None else conv.bias.detach()
+        self.register_buffer("bias", bias.to(weight.device, dtype))
+        if packed:  # its order is oneDNN's secret: no buffer, which could be copied or saved
+            self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, None)
+        else:
+            self.register_buffer("weight", weight)
+
+    def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        """x (B, C, H, W) and add (B, D, H', W'), which may be overwritten, channels_last -> (B, D, H', W')."""
+        x = x.to(self.dtype)
+        if self.outer is not None:
+            x = F.pad(x, self.outer)
+        if not self.packed:
+            padding, stride, dilation, groups = self.geometry
+            y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+            return ACTIVATIONS[self.activation](y if add is None else y.add_(add))
+        name, scalars = ONEDNN_NAMES[self.activation]
+        ops, operands = torch.ops.mkldnn, (x, self.weight, self.bias, *self.geometry)
+        if add is None:
+            return ops._convolution_pointwise(*operands, name, scalars, "")
+        name = None if name == "none" else name
+        return ops._convolution_pointwise_.binary(add, *operands, "add", 1.0, name, scalars, "")
