@@ -19,6 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from scripts.benchmark_parts import training
 from scripts.benchmark_parts.machine import describe_machine
 from scripts.benchmark_parts.timing import Row, Settings
 from utils.distributed import choose_device
@@ -26,7 +27,9 @@ from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
 from utils.logger import to_json
 
-PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {}
+PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {
+    "training": training.measure,
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
