@@ -138,6 +138,18 @@ def test_overlay_changes_only_what_the_body_covers():
     assert 100 < ((result.alpha > 0) & (result.alpha < 1)).sum() < 700  # a soft edge, one pixel wide
 
 
+@pytest.mark.parametrize("x", [70.3, 3.0, 130.0, 1000.0])
+def test_bodies_are_laid_over_a_picture_as_their_full_renderings_are(x, body):
+    """Also where they are cut off by an edge, or beyond it; the picture that was given is left alone."""
+    image = np.random.default_rng(0).integers(0, 256, (130, 140, 3), dtype=np.uint8)
+    before, camera = image.copy(), WeakPerspective(60, x, 64.6)
+    expected = overlay(image, render_mesh(*body, camera, 130, 140, supersampling=1))
+    result = draw_overlay(image, [body[0]], body[1], [camera], supersampling=1)
+    np.testing.assert_array_equal(result, expected)
+    np.testing.assert_array_equal(image, before)
+    assert (result == image).all() == (x == 1000)
+
+
 def test_nearer_bodies_cover_farther_ones():
     vertices, faces = sphere(subdivisions=2)
     image = np.zeros((100, 160, 3), np.uint8)

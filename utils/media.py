@@ -2,13 +2,12 @@
 
 import glob
 import re
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from utils.ahead import ahead
 from utils.errors import UserError
 from utils.image_io import load_image
 
@@ -71,14 +70,7 @@ def load_images(paths: list[Path]) -> Iterator[tuple[Path, np.ndarray | UserErro
         except UserError as error:
             return path, error
 
-    with ThreadPoolExecutor(1) as pool:
-        waiting = deque()
-        for path in paths:
-            waiting.append(pool.submit(load, path))
-            if len(waiting) > LOAD_AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    yield from ahead(map(load, paths), LOAD_AHEAD)
 
 
 def _is_medium(path: Path) -> bool:

@@ -5,7 +5,7 @@ import numpy as np
 
 from utils.camera import Camera, WeakPerspective
 from utils.mesh_io import joint_color
-from utils.render import SUPERSAMPLING, overlay, render_mesh
+from utils.render import SUPERSAMPLING, overlay, render_mesh, render_part
 from utils.skeleton import SMPL_JOINTS, SMPL_PARENTS
 
 PAPER_TOP, PAPER_BOTTOM = 244, 214  # grey of the side view's background
@@ -25,10 +25,10 @@ def draw_overlay(
     taken to be the farthest, first."""
     height, width = image.shape[:2]
     by_size = sorted(zip(bodies, cameras, strict=True), key=lambda pair: np.ptp(pair[1].project(pair[0]), axis=0).max())
+    image = image.copy()
     for vertices, camera in by_size:
-        image = overlay(
-            image, render_mesh(vertices, faces, camera, height, width, backend, supersampling=supersampling)
-        )
+        box, part = render_part(vertices, faces, camera, height, width, backend, supersampling=supersampling)
+        image[box] = overlay(image[box], part)
     return image
 
 

@@ -45,30 +45,52 @@ def render_mesh(
     A tensor on a GPU is drawn on that GPU. Faces are seen from both sides; what lies behind a pinhole is not drawn.
     supersampling: samples per pixel and axis; 1 is fast and has hard edges.
     """
+    result = _empty(height, width)
+    box, part = render_part(vertices, faces, camera, height, width, backend, color, supersampling)
+    for whole, piece in zip(result, part, strict=True):
+        whole[box] = piece
+    return result
+
+
+def render_part(
+    vertices: np.ndarray | Tensor,
+    faces: np.ndarray,
+    camera: Camera,
+    height: int,
+    width: int,
+    backend: str = "warp",
+    color: tuple[float, float, float] = CLAY,
+    supersampling: int = SUPERSAMPLING,
+) -> tuple[tuple[slice, slice], Rendering]:
+    """As `render_mesh`, of the box alone that the mesh can reach -> rows and columns of the box, and what is in it."""
     vertices = torch.as_tensor(vertices, dtype=torch.float32).detach()
     faces = torch.as_tensor(np.ascontiguousarray(faces, np.int64), device=vertices.device)
-    result = Rendering(
-        rgb=np.zeros((height, width, 3), np.uint8),
-        mask=np.zeros((height, width), bool),
-        depth=np.full((height, width), np.inf, np.float32),
-        alpha=np.zeros((height, width), np.float32),
-    )
     left, top, right, bottom = _visible_box(vertices, camera, height, width)
-    if right <= left or bottom <= top:
-        return result
+    box = slice(top, bottom), slice(left, right)
+    result = _empty(max(0, bottom - top), max(0, right - left))
+    if not result.mask.size:
+        return box, result
     draw = _Draftsman(vertices, faces, backend, color, supersampling)
     rows = max(1, CHUNK // supersampling**2 // (right - left))
     for start in range(top, bottom, rows):
         end = min(start + rows, bottom)
         rgb, depth, alpha = draw(camera.window(left, start, supersampling), end - start, right - left)
-        strip = slice(start, end), slice(left, right)
+        strip = slice(start - top, end - top)
         result.rgb[strip], result.depth[strip], result.alpha[strip] = rgb, depth, alpha
-    box = slice(top, bottom), slice(left, right)
-    result.mask[box] = result.alpha[box] >= 0.5
+    result.mask[:] = result.alpha >= 0.5
     if result.mask.any():
         scale = camera.fx / np.median(result.depth[result.mask]) if isinstance(camera, Perspective) else camera.scale
-        result.rgb[box] = darken_cavities(result.rgb[box], result.depth[box], result.alpha[box], abs(scale))
-    return result
+        result.rgb[:] = darken_cavities(result.rgb, result.depth, result.alpha, abs(scale))
+    return box, result
+
+
+def _empty(height: int, width: int) -> Rendering:
+    return Rendering(
+        rgb=np.zeros((height, width, 3), np.uint8),
+        mask=np.zeros((height, width), bool),
+        depth=np.full((height, width), np.inf, np.float32),
+        alpha=np.zeros((height, width), np.float32),
+    )
 
 
 def overlay(image: np.ndarray, rendering: Rendering) -> np.ndarray:

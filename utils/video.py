@@ -10,10 +10,12 @@ import av
 import cv2
 import numpy as np
 
+from utils.ahead import ahead, behind
 from utils.errors import UserError
 from utils.files import atomic_path
 
 MAX_PIXELS = 36_000_000  # of a frame, over 8K; more is a decompression bomb or no video
+AHEAD = 2  # frames decoded before they are asked for, and encoded after they are given
 DEFAULT_RATE = Fraction(25)  # where a file does not tell
 QUALITY = {"crf": "20", "preset": "veryfast"}
 BT709 = 1  # the code of HD's colours in the H.264 standard
@@ -42,8 +44,12 @@ def read_video_info(path: str | Path) -> VideoInfo:
 def read_frames(path: str | Path) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) uint8 RGB, upright, in the order they are shown; damaged ones are left out.
 
-    UserError as for `read_video_info`.
+    They are decoded in a thread. UserError as for `read_video_info`.
     """
+    return ahead(_decode(path), AHEAD)
+
+
+def _decode(path: str | Path) -> Iterator[np.ndarray]:
     shape = None
     with _open(path) as container:
         stream = _video_stream(container, path)
@@ -69,6 +75,7 @@ def write_video(path: str | Path, rate: Fraction) -> Iterator[Callable[[np.ndarr
     """Give a function that adds a frame (H, W, 3) uint8 RGB to an .mp4 file, which appears when the block ends well.
 
     H.264, as browsers and editors play it; where a side is odd, its last line is shown twice. All frames have one size.
+    They are encoded in a thread: a frame that was given must not be changed.
     """
     options = {"movflags": "faststart"}
     with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4", options=options) as container:
@@ -76,7 +83,7 @@ def write_video(path: str | Path, rate: Fraction) -> Iterator[Callable[[np.ndarr
         stream.pix_fmt = "yuv420p"
         stream.codec_context.colorspace = BT709
 
-        def add(image: np.ndarray):
+        def encode(image: np.ndarray):
             height, width = image.shape[:2]
             image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
             if not stream.codec_context.is_open:
@@ -84,7 +91,8 @@ def write_video(path: str | Path, rate: Fraction) -> Iterator[Callable[[np.ndarr
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace=BT709)))
 
-        yield add
+        with behind(encode, AHEAD) as add:
+            yield add
         container.mux(stream.encode())
 
 
