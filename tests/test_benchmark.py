@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from scripts import benchmark
-from scripts.benchmark_parts import machine, timing
+from scripts.benchmark_parts import machine, scaling, timing, training
 from scripts.benchmark_parts.timing import Row, Settings, compare, interleave
+from scripts.benchmark_parts.trainee import Trainee
 from utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -73,3 +74,23 @@ def test_memory_and_flops():
     assert 90 < needed < 200  # 100 MB of float32
     a = torch.ones(8, 16)
     assert machine.count_flops(lambda: a @ a.T) == 2 * 8 * 8 * 16
+
+
+def test_lines_and_their_picture(tmp_path):
+    curve = scaling.Curve("images", "s", (1, 2, 4), [1.5, 2.0, 3.0], [10.0, 10.0, 10.0])
+    *_, last = scaling.rows_of(curve)
+    assert last.case == "images: 4" and last.value == 3 and last.notes["memory_mb"] == 10
+    assert last.notes["s for each more"] == pytest.approx(0.5) and last.notes["s r2"] == pytest.approx(1)
+    assert last.notes["mb for each more"] == pytest.approx(0)
+    scaling.draw([curve, curve._replace(sizes=(1,), values=[1.0], memory=[2.0])], tmp_path / "scaling.png")
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_both_methods_train_the_same_network():
+    trainee = Trainee("movenet", CPU)
+    trainee.args.lr = 0.01
+    batch, weight = trainee.batch(2), next(trainee.model.initial_tokens.parameters())
+    for step in (training.plain_step(trainee, batch), training.fast_step(trainee, batch, "bf16")):
+        before = weight.detach().clone()
+        step()
+        assert not torch.equal(weight, before) and weight.isfinite().all()

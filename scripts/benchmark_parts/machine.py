@@ -57,6 +57,13 @@ def resident_memory() -> float:
     return _status("VmRSS:") or _peak_resident()
 
 
+def own_memory(device: torch.device) -> float:
+    """MB in use: of the GPU, or of this process without the files that it has mapped (these come and go)."""
+    return (
+        torch.cuda.memory_allocated(device) / 1e6 if device.type == "cuda" else _status("RssAnon:") or _peak_resident()
+    )
+
+
 def _peak_resident() -> float:
     unit = 1 if sys.platform == "darwin" else 1024
     return _status("VmHWM:") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
