@@ -19,6 +19,7 @@ from tqdm import tqdm
 from datasets.augment import crop_image
 from datasets.human_mesh import normalize
 from models.build import META_DATA, MOVENET, OPEN_BODY, PRETRAINED, build_model, config_from_args
+from models.inference import fast_movenet, prepare_for_inference
 from models.mesh_recovery import MeshRecovery
 from models.movenet import MoveNet, load_movenet
 from utils.camera import Crop
@@ -34,6 +35,7 @@ from utils.options import get_args_parser
 from utils.people import Box, Person, Sighting
 from utils.person_finder import find_people
 from utils.photo_results import PhotoResults
+from utils.precision import choose_precision
 
 CHECKPOINT = PRETRAINED / "smpl_pose_s.safetensors"
 ARCHITECTURE = (
@@ -47,9 +49,19 @@ BATCH_PIXELS = 40_000_000  # of photographs that are in memory together
 class Predictor:
     """Pictures in, people out. For every person: `faces` (F, 3), skin `weights` (V, 24), `colors` (V, 3) uint8."""
 
-    def __init__(self, model: MeshRecovery, finder: MoveNet | None, device: torch.device):
-        self.model, self.finder, self.device = model.to(device).eval(), finder and finder.to(device), device
-        self.body = model.body_model
+    def __init__(
+        self,
+        model: MeshRecovery,
+        finder: MoveNet | None,
+        device: torch.device,
+        precision: str = "fp32",
+        compile: bool = False,
+    ):
+        self.device, self.precision = device, precision
+        self.ask = prepare_for_inference(model, device, precision, compile)
+        self.model = self.ask.network
+        self.finder = finder and fast_movenet(finder, device, compile)
+        self.body = self.model.body_model
         self.faces = self.body.faces
 
     @cached_property
@@ -107,7 +119,7 @@ class Predictor:
         for start in range(0, len(where), BATCH_SIZE):
             batch = where[start : start + BATCH_SIZE]
             crops = [crop_image(images[i], s.crop.center, s.crop.scale, antialias=True) for i, s in batch]
-            output = self.model(torch.stack([normalize(crop) for crop in crops]).to(self.device))
+            output = self.ask(torch.stack([normalize(crop) for crop in crops]))
             output = {key: value.float().cpu() for key, value in output.items() if key.startswith("pred_")}
             if not all(value.isfinite().all() for value in output.values()):
                 raise UserError(
@@ -152,11 +164,14 @@ def load_predictor(
     device: str | None = None,
     smpl_path: str | os.PathLike | None = None,
     keypoint_regressor: str | os.PathLike | None = None,
+    precision: str = "auto",
+    compile: bool = False,
 ) -> Predictor:
     """Build the network that a checkpoint describes, by default the one that comes with the repository.
 
     device: cpu, cuda or cuda:N, by default CUDA where there is one. The rest are files of the body that the checkpoint
-    was trained with, where they are not in their usual places (see the README).
+    was trained with, where they are not in their usual places (see the README). precision: fp32, bf16 or fp16, by
+    default what the device is fastest with. compile: by torch.compile, for many pictures.
     """
     device = choose_device(device or "auto")
     if checkpoint is None and not CHECKPOINT.exists():
@@ -171,7 +186,8 @@ def load_predictor(
     args.backbone_weights = args.mean_params = "none"  # the checkpoint brings its own
     model, _ = build_model(args)
     load_model_weights(model, path, config_from_args(args, model.body_model))
-    return Predictor(model, load_movenet(MOVENET) if MOVENET.exists() else None, device)
+    finder = load_movenet(MOVENET) if MOVENET.exists() else None
+    return Predictor(model, finder, device, choose_precision(precision, device), compile)
 
 
 @exit_on_user_error
@@ -184,8 +200,10 @@ def main():
         raise UserError(f"image not found: {', '.join(map(str, paths))}; check the path")
 
     start = time.perf_counter()
-    predictor = load_predictor(args.load_checkpoint, args.device, args.smpl_path, args.keypoint_regressor)
-    print(f"network  on {predictor.device}, loaded in {time.perf_counter() - start:.1f} s; body: {predictor.body.name}")
+    files = args.load_checkpoint, args.device, args.smpl_path, args.keypoint_regressor
+    predictor = load_predictor(*files, precision=args.precision, compile=args.compile)
+    where = f"{predictor.device} in {predictor.precision}"
+    print(f"network  on {where}, loaded in {time.perf_counter() - start:.1f} s; body: {predictor.body.name}")
     results = PhotoResults(predictor.faces, predictor.colors, predictor.body.name, args.renderer)
     if args.serve:
         from utils.page import serve

@@ -12,6 +12,7 @@ from torch import nn
 from datasets.build import FILES, build_dataset, build_loader, describe_labels
 from models.build import build_model, config_from_args, name_keypoint_regressor
 from models.features import network_input
+from models.inference import prepare_for_inference
 from utils.batches import on_device, split_batch, to_device
 from utils.checkpoint import find_checkpoint, load_model_weights
 from utils.checkpoint_folder import CheckpointFolder
@@ -21,6 +22,7 @@ from utils.distributed import (
     broadcast_buffers,
     choose_device,
     data_parallel,
+    from_rank_zero,
     gather_rows,
     is_main,
     keep_gradients_here,
@@ -40,6 +42,7 @@ from utils.logger import Logger, keypoint_picture, progress, to_json
 from utils.metrics import format_table, mpjpe, mpvpe, pa_mpjpe, summarize
 from utils.optimizer import RunningAverage, build_optimizer
 from utils.options import parse_args
+from utils.precision import choose_precision
 from utils.row_report import RowReport
 from utils.run_state import RunState
 from utils.schedule import lr_factor, set_lr
@@ -60,6 +63,7 @@ def main():
 def run(args, device: torch.device):
     """Build, load, then evaluate or train. Everything a user may get wrong is met before anything is written."""
     seed_everything(args.seed)
+    args.precision = from_rank_zero(choose_precision(args.precision, device))
     model, criterion = build_model(args)
     config = config_from_args(args, model.body_model)
     protocol = describe_protocol(args, model.body_model)
@@ -217,13 +221,13 @@ def evaluate(
     criterion.eval()
     model = unwrap(model).eval()  # shards differ in length: no communication before the end
     broadcast_buffers(model)
+    network = prepare_for_inference(model, device, precision)
     rows = [torch.empty(0, 4, dtype=torch.float64, device=device)]
     for batch in bad_rows.take(progress(loader, "evaluate"), "the evaluation set", len(loader.sampler)):
         if interrupt and interrupt.received:
             break
         batch = to_device(batch, device)
-        with autocast(device, precision):
-            outputs = model(network_input(batch))
+        outputs = network(network_input(batch))
         if not outputs["pred_vertices"].isfinite().all():
             raise UserError("the network gives no finite numbers: take an earlier checkpoint, or train with lower --lr")
         targets = criterion.targets(batch)

@@ -28,7 +28,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 
 
 class FusedConv(nn.Module):
-    """activation(convolution of x + add), weights in `dtype`.
+    """activation(convolution of x + add), weights in `dtype`; where something is added the activation is none or relu.
 
     packed: by the fused kernels of oneDNN, for CPUs, with the weights brought into the order that these like once and
     not at every call: what torch.compile would choose, too, without a minute of compiling. Else by plain operations.

@@ -28,6 +28,7 @@ from datasets.human_mesh import normalize
 from datasets.photos import J14_NAMES, LIMBS, read_annotations
 from demo import load_predictor
 from models.build import MOVENET
+from models.inference import fast_movenet
 from models.movenet import load_movenet
 from utils.camera import Crop
 from utils.distributed import choose_device
@@ -37,6 +38,7 @@ from utils.heatmaps import decode_argmax, decode_single_person, to_crop_frame
 from utils.image_io import load_image, save_image
 from utils.metrics import pck
 from utils.panels import draw_overlay
+from utils.precision import PRECISIONS
 from utils.skeleton import COCO17
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +68,7 @@ def movenet_joints(network: torch.nn.Module, decoder: str, image: np.ndarray, bb
     """MoveNet's keypoints of a person in a box, by utils.heatmaps: decode_argmax or its `own` decode_single_person."""
     crop = Crop.around(bbox)
     pixels = normalize(crop_image(image, crop.center, crop.scale, size=MOVENET_SIZE, antialias=True))
-    device = next(network.parameters()).device
+    device = network.gain.device
     with torch.inference_mode():
         maps = network(pixels[None].to(device))
     keypoints = decode_argmax(maps.heatmaps) if decoder == "argmax" else decode_single_person(*maps)
@@ -137,6 +139,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--checkpoint", help="network to measure (default: the one of the demo)")
     parser.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda or cuda:N")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="auto: what the device is fastest with")
     parser.add_argument("--overlays", type=Path, metavar="DIR", help=f"draw the {NUM_OVERLAYS} worst people")
     parser.add_argument(
         "--movenet", nargs="?", const="argmax", choices=("argmax", "own"), metavar="DECODER",
@@ -157,12 +160,12 @@ def main():
     load = functools.lru_cache(maxsize=1)(lambda name: load_image(args.photos / "images" / name))
     meshes = []
     if args.movenet:
-        network = load_movenet(MOVENET).to(choose_device(args.device))
+        network = fast_movenet(load_movenet(MOVENET), choose_device(args.device))
 
         def predict(name: str, bbox: list[float]) -> Joints:
             return movenet_joints(network, args.movenet, load(name), bbox)
     else:
-        predictor = load_predictor(args.checkpoint, args.device)
+        predictor = load_predictor(args.checkpoint, args.device, precision=args.precision)
 
         def predict(name: str, bbox: list[float]) -> Joints:
             person = predictor(load(name), bbox)[0]

@@ -44,7 +44,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def predictor(checkpoint):
-    return demo.load_predictor(checkpoint, "cpu")
+    return demo.load_predictor(checkpoint, "cpu", precision="fp32")
 
 
 @pytest.fixture

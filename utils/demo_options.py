@@ -11,6 +11,7 @@ import numpy as np
 from utils.errors import UserError
 from utils.options import Parser
 from utils.people import Box
+from utils.precision import PRECISIONS
 from utils.render import BACKENDS
 
 PHOTO_KINDS = ("obj", "ply", "glb", "npz", "json", "html", "side", "top", "keypoints")
@@ -59,6 +60,10 @@ def get_demo_parser() -> Parser:
     network = parser.add_argument_group("network")
     network.add_argument("--load_checkpoint", metavar="FILE", help="default: the one in pretrained/")
     network.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda or cuda:N")
+    network.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="auto: what the device is fastest with"
+    )
+    network.add_argument("--compile", action="store_true", help="by torch.compile: minutes at first, then faster")
     network.add_argument("--smpl_path", metavar="FILE", help="body that the checkpoint was trained with")
     network.add_argument("--keypoint_regressor", metavar="FILE", help="that body's J17 regressor, .npy")
     return parser

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.precision import PRECISIONS
 
 GRAPH_ENTRIES = ("bias", "conv", "embedding")
 
@@ -58,7 +59,13 @@ def get_args_parser() -> argparse.ArgumentParser:
     run.add_argument("--metrics_json", type=Path, metavar="FILE", help="write the printed table as JSON, too")
     run.add_argument("--seed", type=count, default=0)
     run.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda or cuda:N")
-    run.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: autocast, losses stay fp32")
+    run.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="of the network, its rotations, body and losses stay fp32; auto: what the device is fastest with "
+        "(default: %(default)s)",
+    )
 
     data = parser.add_argument_group("data")
     data.add_argument("--data_mode", choices=("h36m", "3dpw", "synthetic", "pose2sim"), default="h36m")
