@@ -7,17 +7,15 @@ from torch import Tensor, nn
 LAYER_NORM_EPS = 1e-12
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None) -> Tensor:
-    """softmax(scale q k^T + bias) v; q (..., Q, D), k and v (..., K, D), bias broadcastable to (..., Q, K).
+def attend(q: Tensor, seen: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q seen^T + bias) seen; q (B, Q, C), seen (B, K, C), bias broadcastable to (B, Q, K) -> (B, Q, C).
 
-    scale: default 1 / sqrt(D). Fused, except for training on the CPU: with so few queries the fused backward pass there
-    takes twice the time.
+    Fused, except for training on the CPU: with so few queries the fused backward pass there takes twice the time.
     """
     if q.device.type == "cpu" and torch.is_grad_enabled():
-        scores = (q * (scale or q.shape[-1] ** -0.5)) @ k.mT
-        scores = scores if bias is None else scores + bias
-        return scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+        scores = q @ seen.mT if bias is None else q @ seen.mT + bias
+        return scores.softmax(-1, dtype=torch.float32).to(seen.dtype) @ seen
+    return F.scaled_dot_product_attention(q, seen, seen, attn_mask=bias, scale=1.0)
 
 
 class AttentionLayer(nn.Module):
@@ -57,12 +55,11 @@ class AttentionLayer(nn.Module):
         normed = self.norm(query)
         context = normed if context is None else context
         to_k, to_v = (layer.weight.unflatten(0, (self.num_heads, -1)) for layer in (self.to_k, self.to_v))  # (H, D, C)
-        q = self.to_q(normed).unflatten(-1, (self.num_heads, -1))
+        q = (self.to_q(normed) * to_k.shape[1] ** -0.5).unflatten(-1, (self.num_heads, -1))
         q = torch.einsum("bqhd,hdc->bhqc", q, to_k).flatten(1, 2)
         if bias is not None:
             bias = bias.flatten(1, 2).to(q.dtype)
-        context = context.to(q.dtype)
-        seen = attend(q, context, context, bias, to_k.shape[1] ** -0.5).unflatten(1, (self.num_heads, -1))
+        seen = attend(q, context.to(q.dtype), bias).unflatten(1, (self.num_heads, -1))
         attended = torch.einsum("bhqc,hdc->bqhd", seen, to_v).flatten(2) + self.to_v.bias
         query = query + self.dropout(self.out(attended))
         return query + self.mlp(query)

@@ -10,24 +10,24 @@ SIZES = {"the tokens": (26, 26), "a map": (26, 196), "a window": (1, 16)}
 
 
 def inputs(num_queries: int, num_keys: int, biased: str, dtype=torch.float32) -> list[torch.Tensor | None]:
-    """q, k, v and a bias of the kind that the network has: one for all images, one for each, or none."""
+    """Queries, what they look at, and a bias of the kind the network has: one for all images, one for each, or none."""
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape):
         return torch.randn(*shape, generator=generator).to(dtype).requires_grad_()
 
-    bias = {"none": None, "shared": (1, 4, num_queries, num_keys), "own": (2, 4, num_queries, num_keys)}[biased]
-    shapes = (2, 4, num_queries, 8), (2, 4, num_keys, 8), (2, 4, num_keys, 8), bias
+    bias = {"none": None, "shared": (1, num_queries, num_keys), "own": (2, num_queries, num_keys)}[biased]
+    shapes = (2, num_queries, 8), (2, num_keys, 8), bias
     return [None if shape is None else random(*shape) for shape in shapes]
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("biased", ["none", "shared", "own"])
 def test_training_path_equals_the_fused_one(size, biased):
-    tensors = inputs(*SIZES[size], biased)
+    q, seen, bias = tensors = inputs(*SIZES[size], biased)
     given = [tensor for tensor in tensors if tensor is not None]
-    q, k, v, bias = tensors
-    found, expected = attend(q, k, v, bias), F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    found = attend(q, seen, bias)
+    expected = F.scaled_dot_product_attention(q, seen, seen, attn_mask=bias, scale=1.0)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     weight = torch.randn_like(expected)
     gradients = zip(
@@ -38,23 +38,22 @@ def test_training_path_equals_the_fused_one(size, biased):
     for a, b in gradients:
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
     with torch.no_grad():
-        torch.testing.assert_close(attend(q, k, v, bias), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(attend(q, seen, bias), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("biased", ["none", "own"])
 def test_bfloat16_stays_near_float32(biased):
-    low = inputs(26, 196, biased, torch.bfloat16)
+    q, seen, bias = low = inputs(26, 196, biased, torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
         found = attend(*low)
     expected = attend(*(None if tensor is None else tensor.float() for tensor in low))
     assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.float(), expected, atol=0.03, rtol=0.03)
+    torch.testing.assert_close(found.float(), expected, atol=0.05, rtol=0.05)
     # the softmax itself is of float32: rows of 196 bfloat16 numbers would not sum to one
-    ones = torch.ones_like(low[2])
+    seen = torch.cat((seen[..., :-1], torch.ones_like(seen[..., :1])), -1)
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(
-            attend(low[0], low[1], ones, low[3]).float(), ones[:, :, :26].float(), atol=0.01, rtol=0
-        )
+        ones = attend(q, seen, bias)[..., -1].float()
+    torch.testing.assert_close(ones, torch.ones_like(ones), atol=0.01, rtol=0)
 
 
 def test_a_layer_gives_the_same_in_training_and_evaluation_under_autocast():
