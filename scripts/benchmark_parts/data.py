@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from datasets.human_mesh import HumanMeshDataset, format_label
@@ -20,17 +21,17 @@ CROPS = (2.2, 3.8)  # sides / 200 pixels, of people who fill half to three quart
 
 
 def measure(settings: Settings) -> Iterator[Row]:
-    threads = cv2.getNumThreads()
+    threads = cv2.getNumThreads(), torch.get_num_threads()
+    cv2.setNumThreads(1), torch.set_num_threads(1)  # as in a worker
     with tempfile.TemporaryDirectory(prefix="benchmark_data_") as folder:
         yaml_file, size = write_set(Path(folder) / "set" / "a.yaml")
-        cv2.setNumThreads(1)  # as in a worker
         for case, augment in (("evaluation", False), ("training", True)):
             plain, fast = PlainReader(yaml_file, augment), HumanMeshDataset(yaml_file, augment)
             methods = {"plain": lambda rows=plain: read_all(rows), "fast": lambda rows=fast: read_all(rows)}
             case = f"{case}, {SIDE} x {SIDE} JPEG, one core"
             notes = {name: {"mean_jpeg_kb": size / 1000} for name in methods}
             yield from compare("data", case, methods, NUM_ROWS, "rows/s", settings, notes)
-    cv2.setNumThreads(threads)
+    cv2.setNumThreads(threads[0]), torch.set_num_threads(threads[1])
 
 
 def read_all(rows: Dataset):
