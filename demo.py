@@ -174,6 +174,17 @@ def load_predictor(
     default what the device is fastest with. compile: by torch.compile, for many pictures.
     """
     device = choose_device(device or "auto")
+    precision = choose_precision(precision, device)
+    model = load_network(checkpoint, smpl_path, keypoint_regressor)
+    return Predictor(model, load_movenet(MOVENET) if MOVENET.exists() else None, device, precision, compile)
+
+
+def load_network(
+    checkpoint: str | os.PathLike | None = None,
+    smpl_path: str | os.PathLike | None = None,
+    keypoint_regressor: str | os.PathLike | None = None,
+) -> MeshRecovery:
+    """The network that a checkpoint describes, with its weights, on the CPU; see `load_predictor`."""
     if checkpoint is None and not CHECKPOINT.exists():
         raise UserError(f"no trained network at {CHECKPOINT}: name one with --load_checkpoint, or train one first")
     path = find_checkpoint(checkpoint or CHECKPOINT)
@@ -186,8 +197,7 @@ def load_predictor(
     args.backbone_weights = args.mean_params = "none"  # the checkpoint brings its own
     model, _ = build_model(args)
     load_model_weights(model, path, config_from_args(args, model.body_model))
-    finder = load_movenet(MOVENET) if MOVENET.exists() else None
-    return Predictor(model, finder, device, choose_precision(precision, device), compile)
+    return model.eval()
 
 
 @exit_on_user_error

@@ -19,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.benchmark_parts import scaling, training
+from scripts.benchmark_parts import demo, forward, scaling, training
 from scripts.benchmark_parts.machine import describe_machine
 from scripts.benchmark_parts.timing import Row, Settings
 from utils.distributed import choose_device
@@ -28,6 +28,8 @@ from utils.files import write_text
 from utils.logger import to_json
 
 PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {
+    "forward": forward.measure,
+    "demo": demo.measure,
     "training": training.measure,
     "scaling": scaling.measure,
 }

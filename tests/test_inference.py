@@ -1,4 +1,4 @@
-"""What is made ready for inference is the same function, and bfloat16 changes its errors by less than half a millimetre."""
+"""What is made ready for inference is the same function, and bfloat16 changes its errors by less than 0.5 mm."""
 
 import copy
 
