@@ -39,7 +39,7 @@ class Window:
 
     def gather(self, pixels: Tensor) -> Tensor:
         """pixels (B, size^2, C) -> (B, J, 4 r^2, C)."""
-        first = torch.arange(len(pixels), device=pixels.device) * pixels.shape[1]
+        first = torch.arange(pixels.shape[0], device=pixels.device) * pixels.shape[1]
         # a table of all pixels of the batch is read in whole rows, several times as fast as number by number
         return F.embedding(self.index + first[:, None, None], pixels.flatten(0, 1))
 
@@ -152,17 +152,19 @@ class GraphTransformerBlock(nn.Module):
     def forward(self, tokens: Tensor, features: Features, joints_2d: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """tokens (B, 26, C), features of the image, joints_2d (B, 24, 2) in [-1, 1] ->
         tokens (B, 26, C), joint rotations to apply (B, 24, 3, 3), changes of betas (B, 10) and camera (B, 3)."""
-        size = [feature.shape[-2:] for feature in features.maps]
+        sizes = [feature.shape[-2:] for feature in features.maps]
         maps = [
-            norm(F.linear(pixels(feature), project.weight.flatten(1), project.bias))
-            for feature, project, norm in zip(features.maps, self.project, self.norm, strict=True)
+            F.linear(pixels(feature), project.weight.flatten(1), project.bias)
+            for feature, project in zip(features.maps, self.project, strict=True)
         ]
-        at_joints = self.joint_feature(bilinear_weights(joints_2d, size[0]) @ maps[0])
+        # under autocast pixels, of which there are many, stay in the short format
+        maps = [norm(m).to(m.dtype) for m, norm in zip(maps, self.norm, strict=True)]
+        at_joints = self.joint_feature(bilinear_weights(joints_2d, sizes[0]) @ maps[0])
         tokens = tokens + torch.cat((at_joints, at_joints.mean(1, keepdim=True).expand(-1, 2, -1)), dim=1)
 
-        window = Window(joints_2d, size[0][-1], self.radius)
+        window = Window(joints_2d, sizes[0][-1], self.radius)
         window_features = window.gather(maps[0])
-        scales = [m + pixels(F.adaptive_avg_pool2d(self.pixel_position, s)) for m, s in zip(maps, size, strict=True)]
+        scales = [m + self.positions(size).to(m.dtype) for m, size in zip(maps, sizes, strict=True)]
         if self.points is not None:
             scales.append(self.points(features.points, features.keypoints))
             tokens = tokens + self.feedback(features.keypoints, joints_2d)
@@ -176,6 +178,11 @@ class GraphTransformerBlock(nn.Module):
         tokens = self.head(x) + self.residual(tokens)
         rotation = rot6d_to_rotmat(self.to_rot6d(tokens[:, :NUM_JOINTS]).float())
         return tokens, rotation, self.to_betas(tokens[:, -2]).float(), self.to_cam(tokens[:, -1]).float()
+
+    def positions(self, size: tuple[int, int]) -> Tensor:
+        """The table of positions for a map of size (H, W), (1, H W, C)."""
+        table = self.pixel_position
+        return pixels(table if size == table.shape[-2:] else F.adaptive_avg_pool2d(table, size))
 
 
 class PointFeatures(nn.Module):
