@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -141,6 +142,21 @@ def test_a_machine_that_goes_and_comes_back(place, whole):
     assert "ended without a word" in words and "gloo" not in words
     words += (place / "two_c.log").read_text()
     assert "loaded logs/two/checkpoints/" in words
+
+
+def test_a_signal_to_one_process_ends_both_with_a_checkpoint(place):
+    launcher = launch(place, "asked", "--num_epochs=1000", "--save_steps=0")
+    try:
+        wait_for(lambda: checkpoints(place, "asked"), launcher)
+        os.kill(workers_of(launcher)[1], signal.SIGUSR1)
+        assert launcher.wait(LIMIT) == 0, (place / "asked.log").read_text()[-5000:]
+    finally:
+        end(launcher)
+    words = (place / "asked.log").read_text()
+    assert "SIGUSR1: saving after this step" in words and "ended by another process after step" in words
+    step, steps, epoch = re.search(r"after step (\d+) of (\d+) of epoch (\d+)", words).groups()
+    name = f"epoch_{int(epoch):03d}.pt" if step == steps else f"step_{int(epoch):03d}_{int(step):06d}.pt"
+    assert (place / "logs/asked/checkpoints" / name).is_file()
 
 
 @pytest.mark.skipif(KILLS < 20, reason="takes a minute by its nature; set SMPL_POSE_KILLS=20")

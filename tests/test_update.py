@@ -205,15 +205,22 @@ def accumulate(process: int, place, port: int, results):
         torch.manual_seed(0)
         args, model, criterion = build(place, *MOVENET, "--accumulate_steps=2")
         own = split_batch(batch_of(8), 2)[process][0]
-        found = gradient(data_parallel(without_chance(model)), criterion, args, own)
+        model = data_parallel(without_chance(model))
+        found = gradient(model, criterion, args, own)
         flag, flags = SharedFlag(), []
         for step in range(3):
             flags.append(flag(process == 1 and step == 0))
-        results.put((process, torch.cat([part.flatten() for part in found]).numpy(), flags))
+        found = torch.cat([part.flatten() for part in found]).numpy()  # a copy
+        if process == 1:
+            own["pose"][0] = NAN
+        update = Update(build_optimizer(model, 1e-3))
+        losses, _, _ = program.add_gradient(model, criterion, own, update, CPU, args)
+        spoilt = not losses["loss"].isfinite(), not update.step(unwrap(model)).taken
+        results.put((process, found, flags, spoilt))
 
 
 def test_parts_on_two_processes_add_up_to_the_batch(place, monkeypatch):
-    """And a flag of one of them is known to both, a call late."""
+    """And a flag of one of them is known to both, a call late; what is not finite in one is left out by both."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -225,10 +232,10 @@ def test_parts_on_two_processes_add_up_to_the_batch(place, monkeypatch):
     args, model, criterion = build(place, *MOVENET)
     expected = gradient(without_chance(model), criterion, args, batch_of(8))
     expected = torch.cat([part.flatten() for part in expected])
-    for _, found, flags in results:
+    for process, found, flags, spoilt in results:
         torch.testing.assert_close(torch.from_numpy(found) / expected.abs().max(), expected / expected.abs().max(),
                                    atol=1e-6, rtol=0)  # fmt: skip
-        assert flags == [False, True, False]
+        assert flags == [False, True, False] and spoilt == (process == 1, True)
 
 
 def test_alone_a_flag_is_known_at_once():
