@@ -12,6 +12,7 @@ from torch import nn
 from datasets.build import FILES, build_dataset, build_loader, describe_labels
 from models.build import build_model, config_from_args, name_keypoint_regressor
 from models.features import network_input
+from models.flip_test import FlipTest
 from models.inference import prepare_for_inference
 from utils.batches import on_device, split_batch, to_device
 from utils.checkpoint import find_checkpoint, load_model_weights
@@ -86,7 +87,7 @@ def run(args, device: torch.device):
     rows = RowReport(None if args.eval_only else folder)
     val_loader = loader_of("val", args.val_batch_size) if args.eval_only or args.eval_epochs else None
     if args.eval_only:
-        report = evaluate(model, criterion, val_loader, device, args.precision, rows)
+        report = evaluate(model, criterion, val_loader, device, args.precision, rows, flip_test=args.flip_test)
         report_metrics(report, protocol | describe_labels(args), args.metrics_json)
         return
 
@@ -140,7 +141,9 @@ def run(args, device: torch.device):
             record |= {"train_seconds": time.perf_counter() - started, "saved": saved}
             if val_loader and (last or (state.epoch + 1) % args.eval_epochs == 0):
                 evaluated = average.module if average else model
-                report = evaluate(evaluated, criterion, val_loader, device, args.precision, rows, interrupt)
+                report = evaluate(
+                    evaluated, criterion, val_loader, device, args.precision, rows, interrupt, args.flip_test
+                )
                 if report is None:
                     break
                 report_metrics(report, protocol, args.metrics_json)
@@ -212,7 +215,14 @@ def add_gradient(model, criterion, batch: dict, update: Update, device: torch.de
 
 @torch.inference_mode()
 def evaluate(
-    model, criterion, loader, device, precision: str, bad_rows: RowReport, interrupt: Interrupt | None = None
+    model,
+    criterion,
+    loader,
+    device,
+    precision: str,
+    bad_rows: RowReport,
+    interrupt: Interrupt | None = None,
+    flip_test: bool = False,
 ) -> dict[str, float | int | None] | None:
     """Errors over the whole data set (utils.metrics.summarize), each sample counted once on any number of processes.
 
@@ -222,6 +232,7 @@ def evaluate(
     model = unwrap(model).eval()  # shards differ in length: no communication before the end
     broadcast_buffers(model)
     network = prepare_for_inference(model, device, precision)
+    network = FlipTest(network) if flip_test else network
     rows = [torch.empty(0, 4, dtype=torch.float64, device=device)]
     for batch in bad_rows.take(progress(loader, "evaluate"), "the evaluation set", len(loader.sampler)):
         if interrupt and interrupt.received:
@@ -243,13 +254,14 @@ def evaluate(
 
 def describe_protocol(args, body_model) -> dict[str, str]:
     """What the numbers of an evaluation mean."""
-    return {
+    protocol = {
         "data": f"{args.data_mode}, {FILES.get(args.data_mode, {}).get('val', 'the fixed test people')}",
         "body": f"{body_model.name}, {body_model.num_vertices} vertices",
         "joints": f"J14 of the mesh by {name_keypoint_regressor(args, body_model)}, against labelled 3D keypoints",
         "alignment": "MPJPE middle of the hips, PA-MPJPE similarity transform, MPVPE J17 pelvis",
         "gender": "neutral body for estimates and labels",
     }
+    return protocol | ({"flip test": "mean of each picture and its mirror image"} if args.flip_test else {})
 
 
 def report_metrics(report: dict, protocol: dict[str, str], path: Path | None):

@@ -140,6 +140,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", help="network to measure (default: the one of the demo)")
     parser.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda or cuda:N")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="auto: what the device is fastest with")
+    parser.add_argument(
+        "--flip_test", action=argparse.BooleanOptionalAction, default=True, help="as in the demo (default: on)"
+    )
     parser.add_argument("--overlays", type=Path, metavar="DIR", help=f"draw the {NUM_OVERLAYS} worst people")
     parser.add_argument(
         "--movenet", nargs="?", const="argmax", choices=("argmax", "own"), metavar="DECODER",
@@ -165,7 +168,7 @@ def main():
         def predict(name: str, bbox: list[float]) -> Joints:
             return movenet_joints(network, args.movenet, load(name), bbox)
     else:
-        predictor = load_predictor(args.checkpoint, args.device, precision=args.precision)
+        predictor = load_predictor(args.checkpoint, args.device, precision=args.precision, flip_test=args.flip_test)
 
         def predict(name: str, bbox: list[float]) -> Joints:
             person = predictor(load(name), bbox)[0]

@@ -1,14 +1,20 @@
 """Estimates of a picture and of its mirror image, averaged."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import roma
 import torch
 
+from demo import load_predictor
+from main import describe_protocol
 from models.build import build_model
 from models.flip_test import FlipTest, mean_rotation, mirror_rotation
 from utils.options import parse_args
 from utils.skeleton import SMPL_FLIP
 
+ROOT = Path(__file__).resolve().parents[1]
 MIRROR = torch.tensor([-1.0, 1, 1])
 
 
@@ -58,3 +64,19 @@ def test_a_mirrored_picture_gives_the_mirrored_answer(network):
     once = network(image)["pred_rotmat"], network(image.flip(-1))["pred_rotmat"]
     assert (once[1] - mirror_rotation(once[0])).abs().max() > 1e-3
     assert plain.keys() == {key for key in network(image) if key.startswith("pred_")}
+
+
+def test_the_demo_looks_twice_unless_told_not_to():
+    image = ROOT / "samples" / "im02.png"
+    default, both, once = (
+        load_predictor(precision="fp32", **flags)(image, bbox=(0, 0, 400, 620))[0].betas
+        for flags in ({}, {"flip_test": True}, {"flip_test": False})
+    )
+    np.testing.assert_array_equal(default, both)
+    assert np.abs(both - once).max() > 0.02
+
+
+def test_the_protocol_says_so(network):
+    for flags in ((), ("--flip_test",)):
+        protocol = describe_protocol(parse_args(["--data_mode=synthetic", *flags]), network.body_model)
+        assert ("flip test" in protocol) == bool(flags)

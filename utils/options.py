@@ -57,6 +57,9 @@ def get_args_parser() -> argparse.ArgumentParser:
         help="1: go on from the newest whole checkpoint of --exp_name",
     )
     run.add_argument("--metrics_json", type=Path, metavar="FILE", help="write the printed table as JSON, too")
+    run.add_argument(
+        "--flip_test", action="store_true", help="evaluate the mean over each picture and its mirror image"
+    )
     run.add_argument("--seed", type=count, default=0)
     run.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda or cuda:N")
     run.add_argument(
