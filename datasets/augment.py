@@ -72,7 +72,7 @@ def crop_image(
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: int = CROP_SIZE) -> np.ndarray:
-    """Read an image (H, W, 3) uint8 bilinearly through a map (2, 3) from its pixels to those of the crop."""
+    """Read an image (H, W, ...) uint8 bilinearly through a map (2, 3) from its pixels to those of the crop."""
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
 
 

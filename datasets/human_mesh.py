@@ -93,7 +93,7 @@ class HumanMeshDataset(Dataset):
         for name in label["absent"]:
             row[name].zero_()  # turning or shifting what is not there would make something up
         if self.with_image_uint8:
-            brightened = np.clip(crop * np.asarray(gain_rgb), 0, 255).astype(np.uint8)
+            brightened = np.clip(crop[..., :3] * np.asarray(gain_rgb), 0, 255).astype(np.uint8)
             row["image_uint8"] = torch.from_numpy(brightened.transpose(2, 0, 1).copy())
         return row
 
@@ -113,12 +113,12 @@ class HumanMeshDataset(Dataset):
 
 
 def normalize(image: np.ndarray, gain_rgb=(1.0, 1.0, 1.0)) -> torch.Tensor:
-    """image (H, W, 3) uint8 RGB -> (3, H, W) float, brightened per channel, ImageNet-normalised."""
+    """image (H, W, 3 or more) uint8, RGB first -> (3, H, W) float, brightened per channel, ImageNet-normalised."""
     # a table of the 3 x 256 possible values costs less than arithmetic on every pixel
     values = np.clip(np.asarray(gain_rgb)[:, None] * np.arange(256), 0, 255) / 255
     tables = ((values - _MEAN) / _STD).astype(np.float32)
     result = np.empty((3, *image.shape[:2]), np.float32)
-    for channel, table, plane in zip(cv2.split(image), tables, result, strict=True):
+    for channel, table, plane in zip(cv2.split(image)[:3], tables, result, strict=True):
         cv2.LUT(channel, table, plane)
     return torch.from_numpy(result)
 

@@ -112,11 +112,13 @@ def prepare(kind: str, folder: Path):
         encoded = base64.b64decode(yaml_file.with_name("a.img.tsv").read_bytes().split()[1])
         (folder / "a.jpg").write_bytes(encoded)
         return folder / "a.jpg", lambda path: decode_image(path.read_bytes(), str(path))
-    name = {"yaml": "a.yaml", "images": "a.img.tsv", "labels": "a.label.tsv", "index": "a.img.lineidx"}[kind]
+    _read_set(yaml_file)  # maps the indices
+    name = {"yaml": "a.yaml", "images": "a.img.tsv", "labels": "a.label.tsv", "index": "a.img.lineidx"}
+    name = (name | {"map": "a.img.lineidx.bin"})[kind]
     return yaml_file.with_name(name), lambda _: _read_set(yaml_file)
 
 
-KINDS = ("checkpoint", "safetensors", "npz", "pkl", "image", "yaml", "images", "labels", "index")
+KINDS = ("checkpoint", "safetensors", "npz", "pkl", "image", "yaml", "images", "labels", "index", "map")
 
 
 def run(kind: str, folder: Path, count: int, seed: int) -> Result:

@@ -50,7 +50,7 @@ def by_opencv(encoded: bytes, flag: int = cv2.IMREAD_COLOR_RGB) -> np.ndarray:
 
 def crop(encoded: bytes, center, side: float, rotation: float, density: float) -> np.ndarray:
     image, reduction = decode_for_crop(encoded, density)
-    return warp(image, reduced_matrix(crop_matrix(center, side / 200, rotation), reduction)).astype(float)
+    return warp(image, reduced_matrix(crop_matrix(center, side / 200, rotation), reduction))[..., :3].astype(float)
 
 
 def mean_crop(encoded: bytes, center, side: float, rotation: float, finer: int = 8) -> np.ndarray:
@@ -71,7 +71,7 @@ def test_the_pixels_are_opencvs(subsampling, progressive, size):
     for reduction, flag in flags.items():
         image, found = decode_for_crop(encoded, 1.2 * reduction)
         assert found == reduction
-        np.testing.assert_array_equal(image, by_opencv(encoded, flag))
+        np.testing.assert_array_equal(image[..., :3], by_opencv(encoded, flag))
 
 
 def test_other_kinds_are_decoded_as_before():
@@ -103,14 +103,14 @@ def test_a_reduced_picture_has_a_pixel_for_each_of_the_crop_and_more(density):
     image, reduction = decode_for_crop(jpeg(drawing(0, 333)), density)
     assert reduction == 1 or density / reduction >= LEAST_DENSITY
     assert reduction == 8 or density < 2 * reduction * LEAST_DENSITY or density < 2 * LEAST_DENSITY
-    assert image.shape == (-(-333 // reduction), -(-333 // reduction), 3)
+    assert image.shape[:2] == (-(-333 // reduction), -(-333 // reduction))
 
 
 def test_pictures_of_a_few_pixels():
     for height, width in ((1, 1), (2, 3), (3, 50), (9, 7)):
         for density in (1, 2.2, 5, 9):
             image, reduction = decode_for_crop(jpeg(np.full((height, width, 3), 70, np.uint8)), density)
-            assert image.shape == (-(-height // reduction), -(-width // reduction), 3)
+            assert image.shape[:2] == (-(-height // reduction), -(-width // reduction))
 
 
 @pytest.mark.parametrize("make", [photograph, drawing])
