@@ -49,11 +49,11 @@ class FoldedAttention(nn.Module):
     def queries(self, tokens: Tensor) -> Tensor:
         """tokens (B, Q, C) -> what to look for, (S, B, Q H, C)."""
         normed = normalise(tokens).flatten(0, 1).expand(len(self.ask), -1, -1)
-        return self._multiply("ask", normed).view(len(self.ask), len(tokens), -1, tokens.shape[-1])
+        return self._multiply("ask", normed).view(len(self.ask), tokens.shape[0], -1, tokens.shape[-1])
 
     def answers(self, tokens: Tensor, seen: Tensor) -> Tensor:
         """tokens (B, Q, C) and what the queries saw, (S, B, Q H, C) -> tokens behind each layer (S, B, Q, C)."""
-        seen = seen.reshape(len(self.ask), tokens.shape[:2].numel(), -1)
+        seen = seen.reshape(len(self.ask), tokens.shape[0] * tokens.shape[1], -1)
         x = tokens.flatten(0, 1) + self._multiply("tell", seen)
         return (x + self._multiply("narrow", F.gelu(self._multiply("widen", normalise(x))))).unflatten(
             1, tokens.shape[:2]
@@ -106,7 +106,7 @@ class FastUnit(nn.Module):
 
         joints = tokens[:, :NUM_JOINTS]
         query = self.window.queries(joints)[0].unflatten(1, (NUM_JOINTS, -1)).flatten(0, 1)  # (B J, H, C)
-        bias = F.grid_sample(self.bias_table.expand(len(offset), -1, -1, -1), offset, align_corners=True)
+        bias = F.grid_sample(self.bias_table.expand(offset.shape[0], -1, -1, -1), offset, align_corners=True)
         near = look(query, window_features.flatten(0, 1), bias.transpose(1, 2).flatten(0, 1))
         near = self.window.answers(joints, near[None])[0]
         tokens = torch.cat(((tokens_seen[:, :NUM_JOINTS] + near) / 2, tokens_seen[:, NUM_JOINTS:]), dim=1)

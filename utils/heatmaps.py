@@ -65,4 +65,5 @@ def to_crop_frame(keypoints: Tensor, size: tuple[int, int]) -> Tensor:
 def _distance(points: Tensor, h: int, w: int) -> Tensor:
     """points (..., 2) in cells -> distance of every cell from them (..., h, w)."""
     y, x = (torch.arange(n, device=points.device) for n in (h, w))
-    return torch.hypot((x - points[..., 0, None, None]).float(), (y[:, None] - points[..., 1, None, None]).float())
+    dx, dy = (x - points[..., 0, None, None]).float(), (y[:, None] - points[..., 1, None, None]).float()
+    return (dx.square() + dy.square()).sqrt()  # torch.hypot has no counterpart in ONNX
