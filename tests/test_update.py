@@ -195,6 +195,27 @@ def test_parts_add_up_to_the_batch(place):
         torch.testing.assert_close(a / scale, b / scale, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_gradients_survive_short_formats(place, precision):
+    args, model, criterion = build(place, *MOVENET)
+    batch = batch_of(2)
+    expected = gradient(without_chance(model), criterion, args, batch)
+    model.zero_grad()
+    args.precision = precision
+    update = Update(build_optimizer(model, 1e-3), scaled=precision == "fp16")
+    update.scale.clamp_(max=64)
+    for _ in range(16):  # of made-up labels the gradient is large: until it fits
+        losses, _, outputs = program.add_gradient(model, criterion, batch, update, CPU, args)
+        if all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None):
+            break
+        assert precision == "fp16" and not update.step(model).odd
+    assert losses["loss"].dtype == outputs["pred_rotmat"].dtype == outputs["pred_vertices"].dtype == torch.float32
+    found = [parameter.grad / update.scale for parameter in model.parameters() if parameter.grad is not None]
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == torch.float32 and (a - b).norm() < 0.1 * b.norm() + 1e-4 * max(e.norm() for e in expected)
+    assert update.step(model).taken
+
+
 def accumulate(process: int, place, port: int, results):
     import os
 
