@@ -43,7 +43,8 @@ class HumanMeshDataset(Dataset):
     with the row number, see `datasets.build.RowNumber`) or a fixed `(flip, gain_rgb, rotation_deg, scale)`.
     with_image_uint8: add `image_uint8` (3, 224, 224), the picture before normalisation.
     root: where the set's files may lie, see `TSVSet`.
-    A row that cannot be read raises RowError naming file, row and remedy.
+    Large JPEGs are decoded no further than the crop needs, see `datasets.decode`. A row that cannot be read raises
+    RowError naming file, row and remedy.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.benchmark_parts import demo, forward, scaling, training
+from scripts.benchmark_parts import data, demo, forward, metrics, rendering, scaling, training
 from scripts.benchmark_parts.machine import describe_machine
 from scripts.benchmark_parts.timing import Row, Settings
 from utils.distributed import choose_device
@@ -31,6 +31,9 @@ PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "forward": forward.measure,
     "demo": demo.measure,
     "training": training.measure,
+    "data": data.measure,
+    "metrics": metrics.measure,
+    "rendering": rendering.measure,
     "scaling": scaling.measure,
 }
 
