@@ -25,6 +25,7 @@ from utils.files import atomic_path
 RECIPE = "w32"
 BATCHES = {"cpu": (1, 2, 4, 6, 8, 12), "cuda": (8, 16, 32, 64, 100, 128)}
 IMAGES, IMAGE_BATCH = (512, 1024, 2048, 4096), 32  # people of an epoch from kept features
+SHARD = 256
 PROCESSES = (1, 2, 4, 8)  # as many of these as there are cores, or GPUs
 PROCESS_STEPS, PROCESS_BATCH = 8, 64
 
@@ -76,8 +77,9 @@ def over_images(settings: Settings) -> Curve:
 
 def write_people(folder: Path, count: int):
     """A feature cache of made-up people."""
-    rows = random_rows(count)
-    write_shard(shard_path(folder, 0), random_features(count), {name: rows[name] for name in LABELS}, {})
+    for number in range(-(-count // SHARD)):
+        rows = random_rows(SHARD)
+        write_shard(shard_path(folder, number), random_features(SHARD), {name: rows[name] for name in LABELS}, {})
 
 
 def over_processes(settings: Settings) -> Curve:
