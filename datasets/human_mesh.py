@@ -116,12 +116,17 @@ class HumanMeshDataset(Dataset):
 def normalize(image: np.ndarray, gain_rgb=(1.0, 1.0, 1.0)) -> torch.Tensor:
     """image (H, W, 3 or more) uint8, RGB first -> (3, H, W) float, brightened per channel, ImageNet-normalised."""
     # a table of the 3 x 256 possible values costs less than arithmetic on every pixel
-    values = np.clip(np.asarray(gain_rgb)[:, None] * np.arange(256), 0, 255) / 255
-    tables = ((values - _MEAN) / _STD).astype(np.float32)
     result = np.empty((3, *image.shape[:2]), np.float32)
-    for channel, table, plane in zip(cv2.split(image)[:3], tables, result, strict=True):
+    for channel, table, plane in zip(cv2.split(image)[:3], _tables(tuple(gain_rgb)), result, strict=True):
         cv2.LUT(channel, table, plane)
     return torch.from_numpy(result)
+
+
+@functools.lru_cache(maxsize=1)  # evaluation needs the same one all the time
+def _tables(gain_rgb: tuple[float, ...]) -> np.ndarray:
+    """(3, 256): what becomes of each value of each channel."""
+    values = np.clip(np.array(gain_rgb)[:, None] * np.arange(256), 0, 255) / 255
+    return ((values - _MEAN) / _STD).astype(np.float32)
 
 
 def parse_label(label: dict, where: str = "label") -> dict:
