@@ -15,7 +15,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     """Fold, in place, every batch norm into the convolution registered right before it -> the model, in eval mode.
 
     The same function up to rounding, with the running statistics as they are. A batch norm that follows no convolution
-    of its width stays.
+    stays.
     """
     model.eval()
     for module in list(model.modules()):

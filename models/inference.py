@@ -55,8 +55,10 @@ def fast_movenet(movenet: MoveNet, device: torch.device | str, compile: bool = F
 
 
 def _fuse(device: torch.device, compile: bool, dtype: torch.dtype) -> Callable[..., FusedConv]:
-    # oneDNN's kernels are for CPUs, and a compiler makes its own choice
+    # oneDNN's kernels are for CPUs, those of bfloat16 for such as have AVX-512; a compiler makes its own choice
     packed = device.type == "cpu" and torch.backends.mkldnn.is_available() and not compile
+    if packed and dtype == torch.bfloat16:
+        packed = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return functools.partial(FusedConv, dtype=dtype, packed=packed)
 
 
