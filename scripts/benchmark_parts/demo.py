@@ -12,6 +12,7 @@ import torch
 
 from demo import Predictor, load_network, load_predictor
 from models.build import MOVENET
+from models.flip_test import FlipTest
 from models.movenet import load_movenet
 from scripts.benchmark_parts.published import published
 from scripts.benchmark_parts.timing import Row, Settings, compare
@@ -61,6 +62,8 @@ def plain_predictor(fast: Predictor) -> Predictor:
     """The same demo with the networks as they were trained."""
     plain = copy.copy(fast)
     plain.ask, plain.finder = OnDevice(published(load_network()).to(fast.device)), load_movenet(MOVENET).to(fast.device)
+    if isinstance(fast.ask, FlipTest):
+        plain.ask = FlipTest(plain.ask)
     return plain
 
 
@@ -69,7 +72,7 @@ class OnDevice(torch.nn.Module):
 
     def __init__(self, network: torch.nn.Module):
         super().__init__()
-        self.network = network
+        self.network, self.estimate = network, network.estimate
 
     def forward(self, image: torch.Tensor) -> dict:
         return self.network(image.to(self.network.keypoint_regressor.device))
