@@ -160,7 +160,7 @@ def test_command_writes_what_it_says(run, tmp_path):
 
 
 def test_obj_stands_upright_in_metres(run, tmp_path, predictor):
-    code, *_ = run("--output", tmp_path, "--save_obj", "--bbox", ",".join(map(str, WHERE)))
+    code, *_ = run("--output", tmp_path, "--save_obj", "--precision", "fp32", "--bbox", ",".join(map(str, WHERE)))
     mesh = trimesh.load(tmp_path / "im01.obj", process=False)
     (person,) = predictor(SAMPLE, WHERE)
     assert code == 0

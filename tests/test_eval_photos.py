@@ -78,9 +78,7 @@ def test_network_command(monkeypatch, photos, tmp_path, keypoints):
     shifted = {name: keypoints[name][:2] + shift for name in eval_photos.LIMBS}
     points = np.array([shifted.get(name, np.zeros(2)) for name in eval_photos.J14_NAMES])
     person = SimpleNamespace(keypoints_2d=points, vertices=None, camera=None)
-    monkeypatch.setattr(
-        eval_photos, "load_predictor", lambda checkpoint, device, precision: lambda image, bbox: [person]
-    )
+    monkeypatch.setattr(eval_photos, "load_predictor", lambda *_, **options: lambda image, bbox: [person])
     run(monkeypatch, "--photos", photos, "--output", tmp_path / "r.json", "--checkpoint", "some.pt")
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["model"] == "some.pt"
