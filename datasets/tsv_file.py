@@ -8,6 +8,7 @@ import numpy as np
 from datasets.tsv_index import REMEDY, load_offsets
 from utils.errors import RowError, UserError
 
+MAX_NAME = 400  # characters of a name in a message
 MAX_ROW = 1 << 28  # bytes; a photograph of 150 million pixels has less
 
 
@@ -20,8 +21,8 @@ class TSVFile:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        if not self.path.is_file():
-            raise UserError(f"{self.path} is missing; {REMEDY}")
+        if not os.path.isfile(self.path):  # also False for a name that no file can have
+            raise UserError(f"{str(self.path)[:MAX_NAME]} is missing; {REMEDY}")
         self.offsets = load_offsets(self.path)
         self._file, self._process = None, None
 

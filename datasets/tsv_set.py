@@ -10,7 +10,7 @@ import yaml
 from pybase64 import b64decode
 from torch import Tensor
 
-from datasets.tsv_file import TSVFile
+from datasets.tsv_file import MAX_NAME, TSVFile
 from datasets.tsv_index import REMEDY, read_numbers
 from utils.errors import RowError, UserError
 
@@ -78,7 +78,7 @@ class TSVSet:
                 f"{self.yaml_file}: '{kind}' names no file, no list of files and no file that lists them; {REMEDY}"
             )
         folder = self.yaml_file.parent
-        if isinstance(value, str) and (folder / value).is_file():
+        if isinstance(value, str) and os.path.isfile(folder / value):
             with (folder / value).open("rb") as file:
                 is_list = b"\t" not in file.readline(1 << 16)  # every row of a TSV file has a tab near its start
             if is_list:
@@ -94,7 +94,7 @@ class TSVSet:
         path = os.path.normpath(self.yaml_file.parent / name)
         if self.root is not None and os.path.commonpath((self.root, os.path.abspath(path))) != self.root:
             raise UserError(
-                f"{self.yaml_file} names {name}, which is outside of {self.root}; "
+                f"{self.yaml_file} names {name[:MAX_NAME]}, which is outside of {self.root}; "
                 "if you trust the set, allow it by --allow_outside_paths"
             )
         return Path(path)

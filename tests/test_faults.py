@@ -52,7 +52,12 @@ def launch(place: Path, name: str, *flags: str, torchrun: tuple[str, ...] = (), 
 def workers_of(launcher: subprocess.Popen) -> list[int]:
     """The training processes that a launcher has started."""
     children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-    return [int(pid) for pid in children if "main.py" in Path(f"/proc/{pid}/cmdline").read_text()]
+    workers = []
+    for pid in children:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it may end just now
+            if "main.py" in Path(f"/proc/{pid}/cmdline").read_text():
+                workers.append(int(pid))
+    return workers
 
 
 def end(launcher: subprocess.Popen):

@@ -9,12 +9,12 @@ from utils.geometry import fit_weak_perspective, project, rot6d_to_rotmat, rotma
 
 
 def test_rot6d_round_trip():
-    rotmat = roma.random_rotmat((100,)).double()
+    rotmat = roma.random_rotmat((100,), dtype=torch.float64)
     torch.testing.assert_close(rot6d_to_rotmat(rotmat_to_rot6d(rotmat)), rotmat)
 
 
 def test_rot6d_reads_columns_and_ignores_their_length():
-    rotmat = roma.random_rotmat((100,)).double()
+    rotmat = roma.random_rotmat((100,), dtype=torch.float64)
     a, b = rotmat[..., 0], rotmat[..., 1]
     skewed = torch.stack((3 * a, 0.5 * b + 0.2 * a), dim=-1).flatten(-2)
     torch.testing.assert_close(rot6d_to_rotmat(skewed), rotmat)

@@ -351,6 +351,7 @@ def test_a_large_linelist_stays_small(composite):
         (lambda folder: (folder / "train.yaml").write_text("img: a.tsv"), "a.tsv is missing"),
         (lambda folder: (folder / "train.yaml").write_text("img: 5"), "'img' names no file"),
         (lambda folder: (folder / "train.yaml").write_text("img: train.img.tsv"), "'label' names no file"),
+        (lambda folder: (folder / "train.img.tsv").write_text(5000 * "name"), "is missing"),  # no tab: a list of files
         (lambda folder: (folder / "train.img.tsv").unlink(), "train.img.tsv is missing"),
         (lambda folder: (folder / "train.label.tsv").unlink(), "train.label.tsv is missing"),
         (lambda folder: (folder / "train.linelist.tsv").unlink(), "train.linelist.tsv is missing"),
