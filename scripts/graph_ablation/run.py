@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from datasets.build import build_loader
-from main import to_device
 from models.build import build_model, config_from_args
 from models.criterion import Criterion
 from models.features import network_input
+from utils.batches import to_device
 from utils.camera import MARGIN
 from utils.checkpoint import load_model_weights
 from utils.distributed import choose_device, seed_everything
