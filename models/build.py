@@ -66,6 +66,7 @@ def build_model(args) -> tuple[MeshRecovery, Criterion]:
         w_theta=args.w_theta,
         w_2dj=args.w_2dj,
         w_3dj=args.w_3dj,
+        w_betas=args.w_betas,
         stage_weights=args.stage_weights,
         keypoint_loss=args.keypoint_loss,
         thin=thin,

@@ -10,7 +10,7 @@ R_HIP, L_HIP = J14_HIPS
 
 
 class Criterion(nn.Module):
-    """Estimate of `MeshRecovery` and a batch -> weighted sum of four losses.
+    """Estimate of `MeshRecovery` and a batch -> weighted sum of four losses, or five.
 
     body_model: rotmat (B, 24, 3, 3), betas (B, 10) -> vertices (B, V, 3), joints; keypoint_regressor (17, V), Human3.6M
     order. stage_weights: one weight per stage, the first estimate first (default: the last stage alone counts).
@@ -19,7 +19,9 @@ class Criterion(nn.Module):
     - theta: L1 of rotation matrices;
     - 3dj: squared error of the J14 keypoints, metres, both sides with the middle of the hips at the origin, times the
       confidence of the label;
-    - 2dj: squared error of the projected J14 keypoints in crop units, times the confidence of the label.
+    - 2dj: squared error of the projected J14 keypoints in crop units, times the confidence of the label;
+    - betas, where w_betas is above 0: L1 of shape coefficients. Vertices hardly tell small ones, which may then take any
+      value.
 
     keypoint_loss: "mse" as above, or "l1" for absolute errors, which go on pulling when errors are small. thin: body
     and keypoint regressor of fewer vertices for training, as `MeshRecovery` has them.
@@ -35,6 +37,7 @@ class Criterion(nn.Module):
         w_theta: float = 50.0,
         w_2dj: float = 100.0,
         w_3dj: float = 1000.0,
+        w_betas: float = 0.0,
         stage_weights: list[float] | None = None,
         keypoint_loss: str = "mse",
         thin: tuple[nn.Module, Tensor] | None = None,
@@ -42,6 +45,8 @@ class Criterion(nn.Module):
         super().__init__()
         self.body_model = body_model
         self.weights = {"vert": w_vert, "theta": w_theta, "2dj": w_2dj, "3dj": w_3dj}
+        if w_betas:
+            self.weights["betas"] = w_betas
         self.stage_weights = stage_weights
         self.keypoint_loss = {"mse": Tensor.square, "l1": Tensor.abs}[keypoint_loss]
         self.register_buffer("pelvis_regressor", keypoint_regressor[J17_PELVIS].float(), persistent=False)
@@ -50,7 +55,7 @@ class Criterion(nn.Module):
         self.register_buffer("thin_pelvis", None if thin is None else thin_regressor[J17_PELVIS], persistent=False)
 
     def forward(self, outputs: dict, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """-> scalars: `loss` to be minimised, and the unweighted `vert`, `theta`, `2dj`, `3dj` of the last stage."""
+        """-> scalars: `loss` to be minimised, and the unweighted losses of the last stage."""
         targets = self.targets(batch)
         if self.stage_weights is None:
             losses = self._losses(outputs, targets)
@@ -62,7 +67,7 @@ class Criterion(nn.Module):
     @torch.no_grad()
     def targets(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The labels of a batch in the form of the estimate: `vertices` (B, V, 3) around the pelvis, `rotmat`,
-        `keypoints_2d` (B, 14, 3) and `keypoints_3d` (B, 14, 4) with confidences, 0 where the sample lacks the label,
+        `betas` (B, 10), `keypoints_2d` (B, 14, 3) and `keypoints_3d` (B, 14, 4) with confidences, 0 where the sample lacks the label,
         `has_smpl` (B,) bool.
         """
         rotmat = roma.rotvec_to_rotmat(batch["pose"].unflatten(-1, (24, 3)))
@@ -73,6 +78,7 @@ class Criterion(nn.Module):
         return {
             "vertices": self.minus_pelvis(vertices),
             "rotmat": rotmat,
+            "betas": batch["betas"],
             "keypoints_2d": keypoints_2d,
             "keypoints_3d": keypoints_3d,
             "has_smpl": batch["has_smpl"],
@@ -92,12 +98,16 @@ class Criterion(nn.Module):
         keypoints_3d, conf_3d = targets["keypoints_3d"].split((3, 1), dim=-1)
         keypoints_2d, conf_2d = targets["keypoints_2d"].split((2, 1), dim=-1)
         error_3d = _minus_hips(estimate["pred_keypoints_3d"].float()) - _minus_hips(keypoints_3d)
-        return {
+        losses = {
             "vert": _mean_where((vertices - targets["vertices"]).abs(), targets["has_smpl"]),
             "theta": _mean_where((estimate["pred_rotmat"].float() - targets["rotmat"]).abs(), targets["has_smpl"]),
             "2dj": (conf_2d * self.keypoint_loss(estimate["pred_keypoints_2d"].float() - keypoints_2d)).mean(),
             "3dj": _mean_where(conf_3d * self.keypoint_loss(error_3d), targets["has_keypoints_3d"]),
         }
+        if "betas" in self.weights:
+            error = (estimate["pred_betas"].float() - targets["betas"]).abs()
+            losses["betas"] = _mean_where(error, targets["has_smpl"])
+        return losses
 
     def _weigh(self, losses: dict[str, Tensor]) -> Tensor:
         return sum(weight * losses[name] for name, weight in self.weights.items())

@@ -101,6 +101,18 @@ def test_absolute_keypoint_losses_equal_those_by_hand(outputs, batch, regressor)
         torch.testing.assert_close(losses[name], value)
 
 
+def test_shape_loss_is_of_the_labelled_shapes(outputs, batch, regressor):
+    outputs["pred_betas"] = torch.randn(6, 10, generator=torch.Generator().manual_seed(6)).requires_grad_()
+    plain = Criterion(TinyBody(), regressor)(outputs, batch)
+    losses = Criterion(TinyBody(), regressor, w_betas=2.0)(outputs, batch)
+    expected = torch.stack([(outputs["pred_betas"][i] - batch["betas"][i]).abs() for i in (0, 1, 3)]).mean()
+    torch.testing.assert_close(losses["betas"], expected)
+    torch.testing.assert_close(losses["loss"], plain["loss"] + 2 * expected)
+    assert "betas" not in plain
+    losses["loss"].backward()
+    assert (outputs["pred_betas"].grad.abs().sum(1) > 0).tolist() == batch["has_smpl"].tolist()
+
+
 def test_perfect_estimate_costs_nothing(batch, regressor):
     criterion = Criterion(TinyBody(), regressor)
     batch["betas"] = torch.zeros(6, 10)

@@ -148,6 +148,7 @@ def get_args_parser() -> argparse.ArgumentParser:
     train.add_argument("--w_theta", type=weight, default=50.0, help="weight of the rotation loss")
     train.add_argument("--w_2dj", type=weight, default=100.0, help="weight of the 2D keypoint loss")
     train.add_argument("--w_3dj", type=weight, default=1000.0, help="weight of the 3D keypoint loss")
+    train.add_argument("--w_betas", type=weight, default=0.0, help="weight of the shape loss (default: there is none)")
     train.add_argument("--keypoint_loss", choices=("mse", "l1"), default="mse", help="of both keypoint losses")
     train.add_argument("--loss_vertices", type=count, default=0, help="vertices that train; 0: all of the body's")
     train.add_argument(
