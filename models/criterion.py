@@ -20,8 +20,8 @@ class Criterion(nn.Module):
     - 3dj: squared error of the J14 keypoints, metres, both sides with the middle of the hips at the origin, times the
       confidence of the label;
     - 2dj: squared error of the projected J14 keypoints in crop units, times the confidence of the label;
-    - betas, where w_betas is above 0: L1 of shape coefficients. Vertices hardly tell small ones, which may then take any
-      value.
+    - betas, where w_betas is above 0: L1 of shape coefficients; vertices hardly tell those of little effect, which may
+      otherwise take any value.
 
     keypoint_loss: "mse" as above, or "l1" for absolute errors, which go on pulling when errors are small. thin: body
     and keypoint regressor of fewer vertices for training, as `MeshRecovery` has them.
@@ -67,8 +67,8 @@ class Criterion(nn.Module):
     @torch.no_grad()
     def targets(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The labels of a batch in the form of the estimate: `vertices` (B, V, 3) around the pelvis, `rotmat`,
-        `betas` (B, 10), `keypoints_2d` (B, 14, 3) and `keypoints_3d` (B, 14, 4) with confidences, 0 where the sample lacks the label,
-        `has_smpl` (B,) bool.
+        `betas` (B, 10), `keypoints_2d` (B, 14, 3) and `keypoints_3d` (B, 14, 4) with confidences, 0 where the sample
+        lacks the label, `has_smpl` (B,) bool.
         """
         rotmat = roma.rotvec_to_rotmat(batch["pose"].unflatten(-1, (24, 3)))
         vertices, _ = (self.thin_body if self._is_thin() else self.body_model)(rotmat, batch["betas"])
