@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,7 @@ from tqdm import tqdm
 from datasets.augment import crop_image
 from datasets.human_mesh import normalize
 from models.build import META_DATA, MOVENET, OPEN_BODY, PRETRAINED, build_model, config_from_args
-from models.flip_test import FlipTest
-from models.inference import fast_movenet, prepare_for_inference
+from models.inference import fast_movenet, prepare_for_inference, refine
 from models.mesh_recovery import MeshRecovery
 from models.movenet import MoveNet, load_movenet
 from utils.camera import Crop
@@ -58,10 +57,12 @@ class Predictor:
         precision: str = "fp32",
         compile: bool = False,
         flip_test: bool = False,
+        fit_keypoints: bool = False,
     ):
         self.device, self.precision = device, precision
         network = prepare_for_inference(model, device, precision, compile)
-        self.model, self.ask = network.network, FlipTest(network) if flip_test else network
+        self.refined = partial(refine, fit_keypoints=fit_keypoints, flip_test=flip_test)
+        self.model, self.ask = network.network, self.refined(network)
         self.finder = finder and fast_movenet(finder, device, compile)
         self.body = self.model.body_model
         self.faces = self.body.faces
@@ -169,18 +170,21 @@ def load_predictor(
     precision: str = "auto",
     compile: bool = False,
     flip_test: bool = True,
+    fit_keypoints: bool = True,
 ) -> Predictor:
     """Build the network that a checkpoint describes, by default the one that comes with the repository.
 
     device: cpu, cuda or cuda:N, by default CUDA where there is one. The rest are files of the body that the checkpoint
     was trained with, where they are not in their usual places (see the README). precision: fp32, bf16 or fp16, by
     default what the device is fastest with. compile: by torch.compile, for many pictures. flip_test: look at every
-    person mirrored, too, and average; a little better, and twice the network's time.
+    person mirrored, too, and average; a little better, and twice the network's time. fit_keypoints: turn limbs towards
+    the 2D keypoints that the network sees, if it sees any.
     """
     device = choose_device(device or "auto")
     precision = choose_precision(precision, device)
     model = load_network(checkpoint, smpl_path, keypoint_regressor)
-    return Predictor(model, load_movenet(MOVENET) if MOVENET.exists() else None, device, precision, compile, flip_test)
+    finder = load_movenet(MOVENET) if MOVENET.exists() else None
+    return Predictor(model, finder, device, precision, compile, flip_test, fit_keypoints)
 
 
 def load_network(
@@ -215,7 +219,8 @@ def main():
 
     start = time.perf_counter()
     files = args.load_checkpoint, args.device, args.smpl_path, args.keypoint_regressor
-    predictor = load_predictor(*files, precision=args.precision, compile=args.compile, flip_test=args.flip_test)
+    refinements = {"flip_test": args.flip_test, "fit_keypoints": args.fit_keypoints}
+    predictor = load_predictor(*files, precision=args.precision, compile=args.compile, **refinements)
     where = f"{predictor.device} in {predictor.precision}"
     print(f"network  on {where}, loaded in {time.perf_counter() - start:.1f} s; body: {predictor.body.name}")
     results = PhotoResults(predictor.faces, predictor.colors, predictor.body.name, args.renderer)

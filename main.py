@@ -4,6 +4,8 @@ One process, or several under torchrun or `python -m torch.distributed.launch --
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,8 +14,7 @@ from torch import nn
 from datasets.build import FILES, build_dataset, build_loader, describe_labels
 from models.build import build_model, config_from_args, name_keypoint_regressor
 from models.features import network_input
-from models.flip_test import FlipTest
-from models.inference import prepare_for_inference
+from models.inference import prepare_for_inference, refine
 from utils.batches import on_device, split_batch, to_device
 from utils.checkpoint import find_checkpoint, load_model_weights
 from utils.checkpoint_folder import CheckpointFolder
@@ -86,8 +87,9 @@ def run(args, device: torch.device):
     model, criterion = model.to(device), criterion.to(device)
     rows = RowReport(None if args.eval_only else folder)
     val_loader = loader_of("val", args.val_batch_size) if args.eval_only or args.eval_epochs else None
+    refined = partial(refine, fit_keypoints=args.fit_keypoints, flip_test=args.flip_test)
     if args.eval_only:
-        report = evaluate(model, criterion, val_loader, device, args.precision, rows, flip_test=args.flip_test)
+        report = evaluate(model, criterion, val_loader, device, args.precision, rows, refined=refined)
         report_metrics(report, protocol | describe_labels(args), args.metrics_json)
         return
 
@@ -141,9 +143,7 @@ def run(args, device: torch.device):
             record |= {"train_seconds": time.perf_counter() - started, "saved": saved}
             if val_loader and (last or (state.epoch + 1) % args.eval_epochs == 0):
                 evaluated = average.module if average else model
-                report = evaluate(
-                    evaluated, criterion, val_loader, device, args.precision, rows, interrupt, args.flip_test
-                )
+                report = evaluate(evaluated, criterion, val_loader, device, args.precision, rows, interrupt, refined)
                 if report is None:
                     break
                 report_metrics(report, protocol, args.metrics_json)
@@ -222,7 +222,7 @@ def evaluate(
     precision: str,
     bad_rows: RowReport,
     interrupt: Interrupt | None = None,
-    flip_test: bool = False,
+    refined: Callable[[nn.Module], nn.Module] = lambda network: network,
 ) -> dict[str, float | int | None] | None:
     """Errors over the whole data set (utils.metrics.summarize), each sample counted once on any number of processes.
 
@@ -231,8 +231,7 @@ def evaluate(
     criterion.eval()
     model = unwrap(model).eval()  # shards differ in length: no communication before the end
     broadcast_buffers(model)
-    network = prepare_for_inference(model, device, precision)
-    network = FlipTest(network) if flip_test else network
+    network = refined(prepare_for_inference(model, device, precision))
     rows = [torch.empty(0, 4, dtype=torch.float64, device=device)]
     for batch in bad_rows.take(progress(loader, "evaluate"), "the evaluation set", len(loader.sampler)):
         if interrupt and interrupt.received:
@@ -261,7 +260,11 @@ def describe_protocol(args, body_model) -> dict[str, str]:
         "alignment": "MPJPE middle of the hips, PA-MPJPE similarity transform, MPVPE J17 pelvis",
         "gender": "neutral body for estimates and labels",
     }
-    return protocol | ({"flip test": "mean of each picture and its mirror image"} if args.flip_test else {})
+    if args.fit_keypoints:
+        protocol["keypoint fit"] = "estimates are turned towards the 2D keypoints that the backbone sees"
+    if args.flip_test:
+        protocol["flip test"] = "mean of each picture and its mirror image"
+    return protocol
 
 
 def report_metrics(report: dict, protocol: dict[str, str], path: Path | None):

@@ -108,10 +108,14 @@ class BodyModel(nn.Module):
 
     def joints(self, rotmat: Tensor, betas: Tensor) -> Tensor:
         """The joints of `forward` alone, (B, 24, 3), for a hundredth of its work."""
+        return self.joint_frames(rotmat, betas)[1]
+
+    def joint_frames(self, rotmat: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
+        """The same with every joint's rotation against the camera: (B, 24, 3, 3), (B, 24, 3)."""
         with torch.autocast(rotmat.device.type, enabled=False):
             dtype = self.v_template.dtype
             rotmat, betas = rotmat.to(dtype), betas.to(dtype)
-            return self._pose_joints(rotmat, self.J_template + (betas @ self.J_shapedirs).unflatten(1, (-1, 3)))[1]
+            return self._pose_joints(rotmat, self.J_template + (betas @ self.J_shapedirs).unflatten(1, (-1, 3)))
 
     def _forward(self, rotmat: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
         vertices = self.v_template + (betas @ self.shapedirs).unflatten(1, (-1, 3))

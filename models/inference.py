@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from models.fast_hrnet import FastHRNet
 from models.fast_transformer import FastBlock
 from models.features import Features
+from models.flip_test import FlipTest
 from models.fused_conv import FusedConv
+from models.keypoint_fit import KeypointFit
 from models.mesh_recovery import MeshRecovery
 from models.movenet import Conv, MoveNet, MoveNetBackbone
 from utils.precision import DTYPES
@@ -80,6 +82,12 @@ class InferenceNetwork(nn.Module):
         if isinstance(image, Features):
             return self.network(image, all_stages=False)
         return self.run(image.to(self.device).contiguous(memory_format=torch.channels_last))
+
+
+def refine(network: nn.Module, fit_keypoints: bool, flip_test: bool) -> nn.Module:
+    """The network with what makes its estimates better for more time: see `KeypointFit` and `FlipTest`."""
+    network = KeypointFit(network) if fit_keypoints else network
+    return FlipTest(network) if flip_test else network
 
 
 class RecordedCalls:

@@ -61,7 +61,8 @@ class MeshRecovery(nn.Module):
         pred_rotmat (B, 24, 3, 3) parent-relative, joint 0 global; pred_betas (B, 10); pred_cam (B, 3) = (s, tx, ty);
         pred_vertices (B, V, 3) and pred_joints (B, 24, 3), metres; pred_joints_2d (B, 24, 2) in [-1, 1];
         pred_keypoints_3d (B, 14, 3) metres and pred_keypoints_2d (B, 14, 2); aux_outputs: such dicts of the stages
-        before, first one first, or none unless all_stages: then nothing is computed that the last one does not need.
+        before, first one first, or none unless all_stages: then nothing is computed that the last one does not need;
+        seen_keypoints (B, 17, 3), where the backbone sees any, see `Features`.
         What the backbone made of images earlier may take their place.
         """
         features = image if isinstance(image, Features) else self.features(image)
@@ -77,7 +78,8 @@ class MeshRecovery(nn.Module):
             with torch.autocast(rotmat.device.type, enabled=False):  # see estimate
                 rotmat = rotmat @ rotation
             betas, cam = betas + d_betas, cam + d_cam
-        return {**self.estimate(rotmat, betas, cam), "aux_outputs": stages}
+        seen = {} if features.keypoints is None else {"seen_keypoints": features.keypoints}
+        return {**self.estimate(rotmat, betas, cam), "aux_outputs": stages, **seen}
 
     def features(self, image: Tensor) -> Features:
         """image (B, 3, 224, 224) -> what the backbone makes of it; of plain maps the coarsest is pooled."""

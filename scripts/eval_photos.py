@@ -143,6 +143,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--flip_test", action=argparse.BooleanOptionalAction, default=True, help="as in the demo (default: on)"
     )
+    parser.add_argument(
+        "--fit_keypoints", action=argparse.BooleanOptionalAction, default=True, help="as in the demo (default: on)"
+    )
     parser.add_argument("--overlays", type=Path, metavar="DIR", help=f"draw the {NUM_OVERLAYS} worst people")
     parser.add_argument(
         "--movenet", nargs="?", const="argmax", choices=("argmax", "own"), metavar="DECODER",
@@ -168,7 +171,8 @@ def main():
         def predict(name: str, bbox: list[float]) -> Joints:
             return movenet_joints(network, args.movenet, load(name), bbox)
     else:
-        predictor = load_predictor(args.checkpoint, args.device, precision=args.precision, flip_test=args.flip_test)
+        refinements = {"flip_test": args.flip_test, "fit_keypoints": args.fit_keypoints}
+        predictor = load_predictor(args.checkpoint, args.device, precision=args.precision, **refinements)
 
         def predict(name: str, bbox: list[float]) -> Joints:
             person = predictor(load(name), bbox)[0]

@@ -70,6 +70,12 @@ def get_demo_parser() -> Parser:
         default=True,
         help="average over each person and the mirrored one: a little better, twice the network's time",
     )
+    network.add_argument(
+        "--fit_keypoints",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="turn limbs towards the 2D keypoints that the network sees, if any: they sit better in the picture",
+    )
     network.add_argument("--smpl_path", metavar="FILE", help="body that the checkpoint was trained with")
     network.add_argument("--keypoint_regressor", metavar="FILE", help="that body's J17 regressor, .npy")
     return parser

@@ -60,6 +60,11 @@ def get_args_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--flip_test", action="store_true", help="evaluate the mean over each picture and its mirror image"
     )
+    run.add_argument(
+        "--fit_keypoints",
+        action="store_true",
+        help="evaluate after a fit to the 2D keypoints that MoveNet sees",
+    )
     run.add_argument("--seed", type=count, default=0)
     run.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda or cuda:N")
     run.add_argument(
@@ -182,6 +187,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         raise UserError(
             "--feature_cache holds synthetic people as MoveNet sees them: add --data_mode synthetic --backbone movenet"
         )
+    if args.fit_keypoints and args.backbone != "movenet":
+        raise UserError("--fit_keypoints needs 2D keypoints, which only --backbone movenet sees: leave it out")
     if args.graph != "none" and args.joint_prior == "none" and set(args.graph_entries) == {"embedding"}:
         raise UserError(
             "--graph_entries embedding alone needs a prior to embed: add --joint_prior llm, or bias or conv"

@@ -61,3 +61,5 @@ COCO17_TO_SMPL = {
     for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
     for side in ("left", "right")
 }
+# the same limbs: index in COCO-17 -> index in J14
+COCO17_TO_J14 = {i: J14.index(SMPL_JOINTS[j][:2] + SMPL_JOINTS[j][2:].capitalize()) for i, j in COCO17_TO_SMPL.items()}

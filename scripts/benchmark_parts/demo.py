@@ -12,7 +12,6 @@ import torch
 
 from demo import Predictor, load_network, load_predictor
 from models.build import MOVENET
-from models.flip_test import FlipTest
 from models.movenet import load_movenet
 from scripts.benchmark_parts.published import published
 from scripts.benchmark_parts.timing import Row, Settings, compare
@@ -61,9 +60,8 @@ def start_up(settings: Settings, folder: Path) -> Row:
 def plain_predictor(fast: Predictor) -> Predictor:
     """The same demo with the networks as they were trained."""
     plain = copy.copy(fast)
-    plain.ask, plain.finder = OnDevice(published(load_network()).to(fast.device)), load_movenet(MOVENET).to(fast.device)
-    if isinstance(fast.ask, FlipTest):
-        plain.ask = FlipTest(plain.ask)
+    plain.ask = fast.refined(OnDevice(published(load_network()).to(fast.device)))
+    plain.finder = load_movenet(MOVENET).to(fast.device)
     return plain
 
 
@@ -72,7 +70,7 @@ class OnDevice(torch.nn.Module):
 
     def __init__(self, network: torch.nn.Module):
         super().__init__()
-        self.network, self.estimate = network, network.estimate
+        self.network, self.body_model, self.estimate = network, network.body_model, network.estimate
 
     def forward(self, image: torch.Tensor) -> dict:
         return self.network(image.to(self.network.keypoint_regressor.device))
