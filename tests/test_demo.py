@@ -112,8 +112,8 @@ def test_a_larger_photograph_gives_the_same_body_larger(predictor, image_scale):
     resized = cv2.resize(image, None, fx=image_scale, fy=image_scale, interpolation=cv2.INTER_AREA)
     a = predictor(image, WHERE)[0]
     b = predictor(resized, tuple(image_scale * value for value in WHERE))[0]
-    # not the same: the network sees slightly other pixels
-    np.testing.assert_allclose(b.joints_2d / image_scale, a.joints_2d, atol=0.02 * WHERE[3])
+    # not the same: the network sees slightly other pixels, and MoveNet's keypoints move with them
+    np.testing.assert_allclose(b.joints_2d / image_scale, a.joints_2d, atol=0.03 * WHERE[3])
 
 
 def test_the_person_may_be_anywhere(predictor):
