@@ -79,7 +79,7 @@ def test_derivatives_agree_with_differences(network, fit, people):
         step = torch.zeros(3, 75)
         step[:, k] = 1e-3
         after, _ = fit._residual(*_with(rotmat, betas, cam, fit._move(rotmat, betas, cam, step)), keypoints)
-        # the regressor's keypoints hang on several joints' vertices; a limb point turns with its own joint a little, too
+        # not exact: a keypoint hangs on the vertices of several joints and turns with its own a little, too
         torch.testing.assert_close((before - after) / 1e-3, jacobian[..., k], atol=0.06, rtol=0.1)
 
 
