@@ -18,24 +18,25 @@ from tqdm import tqdm
 
 from datasets.augment import crop_image
 from datasets.human_mesh import normalize
-from models.build import META_DATA, MOVENET, OPEN_BODY, PRETRAINED, build_model, config_from_args
-from models.inference import fast_movenet, prepare_for_inference, refine
+from models.build import build_model, config_from_args
+from models.inference.prepare import fast_movenet, prepare_for_inference, refine
 from models.mesh_recovery import MeshRecovery
 from models.movenet import MoveNet, load_movenet
 from utils.camera import Crop
 from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weights
-from utils.demo_options import PHOTO_KINDS, VIDEO_KINDS, check_bbox, check_output, parse_demo_args, read_boxes
-from utils.distributed import choose_device
+from utils.demo.options import PHOTO_KINDS, VIDEO_KINDS, check_bbox, check_output, parse_demo_args, read_boxes
+from utils.demo.photo_results import PhotoResults
+from utils.detect.person_finder import find_people
 from utils.errors import UserError, exit_on_user_error
+from utils.export.meshes import part_colors
 from utils.full_camera import Focal, default_focal, pinhole, place, read_focal
-from utils.image_io import load_image
-from utils.media import find_media, is_video, load_images, name_results
-from utils.mesh_io import part_colors
+from utils.media.find import find_media, is_video, load_images, name_results
+from utils.media.images import load_image
 from utils.options import get_args_parser
-from utils.people import Box, Person, Sighting
-from utils.person_finder import find_people
-from utils.photo_results import PhotoResults
-from utils.precision import choose_precision
+from utils.paths import MOVENET, OPEN_BODY, PRETRAINED
+from utils.person import Box, Person, Sighting
+from utils.process import choose_precision
+from utils.train.distributed import choose_device
 
 CHECKPOINT = PRETRAINED / "smpl_pose_s.safetensors"
 ARCHITECTURE = (
@@ -198,7 +199,7 @@ def load_network(
     path = find_checkpoint(checkpoint or CHECKPOINT)
     config = load_checkpoint(path)["config"]
     if smpl_path is None and config.get("body") == Path(OPEN_BODY).stem:
-        smpl_path = META_DATA / OPEN_BODY  # also where a licensed body is at hand
+        smpl_path = OPEN_BODY  # also where a licensed body is at hand
     args = get_args_parser().parse_args([])
     vars(args).update({key: config[key] for key in ARCHITECTURE if config.get(key) is not None})
     args.smpl_path, args.keypoint_regressor = smpl_path, keypoint_regressor
@@ -225,13 +226,13 @@ def main():
     print(f"network  on {where}, loaded in {time.perf_counter() - start:.1f} s; body: {predictor.body.name}")
     results = PhotoResults(predictor.faces, predictor.colors, predictor.body.name, args.renderer)
     if args.serve:
-        from utils.page import serve
+        from utils.demo.web_page import serve
 
         return serve(predictor, results, args.host, args.port)
 
     with tempfile.TemporaryDirectory(prefix="smpl-pose-") as scratch:
         if args.webcam is not None:
-            from utils.video import record_webcam
+            from utils.media.video import record_webcam
 
             paths.append(record_webcam(args.webcam, Path(scratch) / "webcam.mp4", args.seconds))
         names = dict(zip(paths, name_results(paths), strict=True))
@@ -288,7 +289,7 @@ def reconstruct_videos(predictor: Predictor, paths: list[Path], names: dict, box
     """Write the results of videos -> what went wrong with those that have none."""
     failures = []
     for path in paths:
-        from utils.video_results import VideoResults  # its libraries are not needed for photographs
+        from utils.demo.video_results import VideoResults  # its libraries are not needed for photographs
 
         try:
             focal = Focal(args.focal, "given") if args.focal else None

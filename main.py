@@ -14,11 +14,17 @@ from torch import nn
 from datasets.build import FILES, build_dataset, build_loader, describe_labels
 from models.build import build_model, config_from_args, name_keypoint_regressor
 from models.features import network_input
-from models.inference import prepare_for_inference, refine
-from utils.batches import on_device, split_batch, to_device
+from models.inference.prepare import prepare_for_inference, refine
 from utils.checkpoint import find_checkpoint, load_model_weights
-from utils.checkpoint_folder import CheckpointFolder
-from utils.distributed import (
+from utils.errors import UserError, exit_on_user_error
+from utils.files import write_text
+from utils.metrics import format_table, mpjpe, mpvpe, pa_mpjpe, summarize
+from utils.options import parse_args
+from utils.process import choose_precision
+from utils.train.bad_row_log import RowReport
+from utils.train.batches import on_device, split_batch, to_device
+from utils.train.checkpoint_folder import CheckpointFolder
+from utils.train.distributed import (
     SharedFlag,
     any_rank,
     broadcast_buffers,
@@ -36,19 +42,13 @@ from utils.distributed import (
     unwrap,
     world_size,
 )
-from utils.errors import UserError, exit_on_user_error
-from utils.files import write_text
-from utils.finite import FiniteWatch
-from utils.interrupt import Interrupt
-from utils.logger import Logger, keypoint_picture, progress, to_json
-from utils.metrics import format_table, mpjpe, mpvpe, pa_mpjpe, summarize
-from utils.optimizer import RunningAverage, build_optimizer
-from utils.options import parse_args
-from utils.precision import choose_precision
-from utils.row_report import RowReport
-from utils.run_state import RunState
-from utils.schedule import lr_factor, set_lr
-from utils.update import Update
+from utils.train.logger import Logger, keypoint_picture, progress, to_json
+from utils.train.nonfinite import FiniteWatch
+from utils.train.optimizer import RunningAverage, build_optimizer
+from utils.train.run_state import RunState
+from utils.train.schedule import lr_factor, set_lr
+from utils.train.signals import Interrupt
+from utils.train.update import Update
 
 LOGS = Path("logs")
 

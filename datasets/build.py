@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datasets.bad_rows import SkipBadRows, collate
 from datasets.feature_cache import FeatureCache
 from datasets.human_mesh import HumanMeshDataset
+from datasets.sampler import SkipBadRows, collate
 from datasets.tsv import read_note
 from utils.errors import UserError
-from utils.interrupt import leave_signals_to_parent
+from utils.paths import OPEN_BODY, ROOT
+from utils.train.signals import leave_signals_to_parent
 
 FOLDERS = ("Tax-H36m-coco40k-Muco-UP-Mpii", "human3.6m", "coco_smpl", "muco", "up3d", "mpii", "3dpw", "pose2sim")
 FILES = {
@@ -22,8 +23,7 @@ FILES = {
     "3dpw": {"train": "3dpw/train.yaml", "val": "3dpw/test_has_gender.yaml"},
     "pose2sim": {"val": "pose2sim/test.yaml"},
 }
-_HERE = Path(__file__).resolve().parent
-_OPEN_BODY = _HERE.parent / "meta_data" / "open_body.npz"
+_HERE = ROOT / "datasets"
 
 
 def find_data_root(data_root: str | None = None, needed: str | None = None) -> Path:
@@ -35,7 +35,7 @@ def find_data_root(data_root: str | None = None, needed: str | None = None) -> P
     if named := data_root or os.environ.get("SMPL_POSE_DATA"):
         places = [Path(named).expanduser()]
     else:
-        places = [_HERE, *sorted(path for path in _HERE.iterdir() if path.is_dir() and path.name != "__pycache__")]
+        places = [_HERE, *sorted(path for path in _HERE.iterdir() if _may_hold_data(path))]
     for place in places:
         if any((place / name).exists() for name in ((needed,) if needed else FOLDERS)):
             return place
@@ -47,16 +47,20 @@ def find_data_root(data_root: str | None = None, needed: str | None = None) -> P
     )
 
 
+def _may_hold_data(path: Path) -> bool:
+    return path.is_dir() and path.name != "__pycache__" and not (path / "__init__.py").exists()
+
+
 def build_dataset(args, split: str) -> Dataset:
     """The data set of `args.data_mode` for split "train" (augmented) or "val"; uses args.data_root and args.seed."""
     if args.feature_cache and split == "train":
         return FeatureCache(args.feature_cache, args.num_samples)
     if args.data_mode == "synthetic":
-        from datasets.synthetic import SyntheticDataset  # brings a compiler along that other modes do without
+        from datasets.synthetic.dataset import SyntheticDataset  # brings a compiler along that other modes do without
 
         if split == "train":
-            return SyntheticDataset(body_file=_OPEN_BODY, split="train", seed=args.seed, num_samples=args.num_samples)
-        return SyntheticDataset(body_file=_OPEN_BODY, split="test", seed=0)  # the same people, whatever --seed
+            return SyntheticDataset(body_file=OPEN_BODY, split="train", seed=args.seed, num_samples=args.num_samples)
+        return SyntheticDataset(body_file=OPEN_BODY, split="test", seed=0)  # the same people, whatever --seed
     file = FILES[args.data_mode].get(split)
     if file is None:
         raise UserError(f"--data_mode {args.data_mode} has no {split} set: use it with --eval_only")
@@ -91,7 +95,7 @@ def build_loader(
     train: a new order every epoch, told by `loader.sampler.set_epoch(epoch)`; all processes get equally many full
     batches, and where the set is too small for one, the rows there are. Otherwise rows `rank, rank + world_size, ...`
     in order, so that over all processes each row comes exactly once. What a row holds depends on seed, epoch and row
-    alone, not on num_workers or world_size. skip_bad_rows: see datasets/bad_rows.py.
+    alone, not on num_workers or world_size. skip_bad_rows: see datasets/sampler.py.
     """
     if train:
         sampler = ShuffledRows(len(dataset), batch_size, seed, rank, world_size)

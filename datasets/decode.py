@@ -11,7 +11,7 @@ import simplejpeg
 from PIL import ExifTags, Image
 
 from utils.errors import RowError
-from utils.image_io import MAX_PIXELS
+from utils.media.images import MAX_PIXELS
 
 REMEDY = "download or make the data set again"
 REDUCTIONS = (8, 4, 2)

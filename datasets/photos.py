@@ -15,7 +15,7 @@ from datasets.augment import crop_image
 from datasets.human_mesh import normalize
 from utils.camera import Crop
 from utils.errors import UserError
-from utils.image_io import load_image
+from utils.media.images import load_image
 from utils.skeleton import COCO17, J14, J24_TO_J14
 
 LIMBS = COCO17[5:]

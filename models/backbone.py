@@ -7,8 +7,8 @@ import timm
 import torch
 from torch import nn
 
-from utils.archive_limits import check_torch_file
 from utils.errors import UserError
+from utils.safe_load.limits import check_torch_file
 
 # What an official pose_hrnet checkpoint has beyond a feature extractor, and what it lacks: its last stage fuses only to
 # the finest of the four outputs.

@@ -12,9 +12,9 @@ import scipy.sparse
 import torch
 from torch import Tensor, nn
 
-from utils.archive_limits import check_arrays
 from utils.errors import UserError
-from utils.restricted_pickle import load_restricted_pickle
+from utils.safe_load.limits import check_arrays
+from utils.safe_load.unpickler import load_restricted_pickle
 from utils.skeleton import SMPL_PARENTS
 
 NUM_JOINTS = 24

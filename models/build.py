@@ -15,12 +15,9 @@ from models.joint_graph import JointEmbedding, JointGraph
 from models.joint_prior import load_joint_prior
 from models.mesh_recovery import InitialTokens, MeshRecovery, thin_body
 from models.regressor import IterativeRegressor
-from utils.archive_limits import check_arrays
 from utils.errors import UserError
-
-ROOT = Path(__file__).resolve().parent.parent
-META_DATA = ROOT / "meta_data"
-PRETRAINED = ROOT / "pretrained"
+from utils.paths import META_DATA, MOVENET, MOVENET_STATISTICS, OPEN_BODY, PRETRAINED
+from utils.safe_load.limits import check_arrays
 
 LICENSED_BODIES = (
     "basicModel_neutral_lbs_10_207_0_v1.0.0.pkl",
@@ -28,15 +25,12 @@ LICENSED_BODIES = (
     "SMPL_NEUTRAL.pkl",
     "SMPL_NEUTRAL.npz",
 )
-OPEN_BODY = "open_body.npz"
 # a keypoint regressor belongs to one body and one data set
 LICENSED_REGRESSORS = {"3dpw": "J_regressor_3dpw.npy"}
 DEFAULT_LICENSED_REGRESSOR = "J_regressor_h36m_correct.npy"
 LICENSED_MEAN_PARAMS = "smpl_mean_params.npz"
-MOVENET = PRETRAINED / "movenet_thunder.safetensors"
 POSE_HRNET = {"w32": "pose_hrnet_w32_256x256.pth", "w48": "pose_hrnet_w48_256x192.pth"}
 
-MOVENET_STATISTICS = PRETRAINED / "movenet_features.safetensors"
 
 HIDDEN_DIM = 128
 NUM_HEADS = 4
@@ -145,7 +139,7 @@ def find_body(args) -> Path:
     """`--smpl_path`, else the licensed body where the user has put it, else the open one."""
     if args.smpl_path:
         return Path(args.smpl_path)
-    return next((META_DATA / name for name in LICENSED_BODIES if (META_DATA / name).exists()), META_DATA / OPEN_BODY)
+    return next((META_DATA / name for name in LICENSED_BODIES if (META_DATA / name).exists()), OPEN_BODY)
 
 
 def build_body_model(args) -> BodyModel:

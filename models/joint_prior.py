@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from models.joint_graph import tree_distances
-from utils.archive_limits import check_arrays
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.paths import META_DATA
+from utils.safe_load.limits import check_arrays
 from utils.skeleton import SMPL_FLIP, SMPL_JOINTS
 
-JOINT_PRIOR = Path(__file__).resolve().parent.parent / "meta_data" / "joint_prior.npz"
+JOINT_PRIOR = META_DATA / "joint_prior.npz"
 BUILD_COMMAND = "python scripts/build_joint_prior.py build"
 KINDS = ("llm", "kinematic", "shuffled", "none")
 

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.features import Features, sample_bilinear
-from models.fused_conv import ACTIVATIONS
+from models.inference.fused_conv import ACTIVATIONS
+from utils.detect.movenet_decoder import decode_single_person, to_crop_frame
 from utils.errors import UserError
-from utils.heatmaps import decode_single_person, to_crop_frame
 from utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from utils.skeleton import COCO17
 

@@ -26,8 +26,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.feature_cache import FeatureCache
-from scripts.graph_ablation.run import RECIPE, VARIANTS, Run, execute
-from scripts.graph_ablation.table import describe, table
+from scripts.lib.graph_ablation.run import RECIPE, VARIANTS, Run, execute
+from scripts.lib.graph_ablation.table import describe, table
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
 

@@ -19,13 +19,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.benchmark_parts import data, demo, forward, metrics, rendering, scaling, training
-from scripts.benchmark_parts.machine import describe_machine
-from scripts.benchmark_parts.timing import Row, Settings
-from utils.distributed import choose_device
+from scripts.lib.benchmark import data, demo, forward, metrics, rendering, scaling, training
+from scripts.lib.benchmark.machine import describe_machine
+from scripts.lib.benchmark.timing import Row, Settings
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
-from utils.logger import to_json
+from utils.train.distributed import choose_device
+from utils.train.logger import to_json
 
 PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "forward": forward.measure,

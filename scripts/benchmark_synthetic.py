@@ -21,11 +21,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets import synthetic, synthetic_picture
-from datasets.synthetic import ASSETS, SyntheticDataset
+from datasets.synthetic import SyntheticDataset
+from datasets.synthetic import dataset as synthetic
+from datasets.synthetic import picture as synthetic_picture
 from utils.errors import UserError, exit_on_user_error
+from utils.paths import ASSETS, OPEN_BODY
 
-ROOT = Path(__file__).resolve().parents[1]
 WARM_UP = 100  # samples that compile, or load what was compiled before
 READ_EVERY = 50  # samples, of the memory
 STAGES = {
@@ -131,7 +132,7 @@ def main():
     parser.add_argument("--memory", action="store_true", help="watch the memory instead of the time")
     parser.add_argument("--max_seconds", type=float, default=float("inf"), help="of --memory; then it reports and ends")
     parser.add_argument("--assets", type=Path, default=ASSETS)
-    parser.add_argument("--body", type=Path, default=ROOT / "meta_data" / "open_body.npz")
+    parser.add_argument("--body", type=Path, default=OPEN_BODY)
     args = parser.parse_args()
     if args.num_samples < 20:
         raise UserError("--num_samples must be 20 or more")

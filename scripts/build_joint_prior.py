@@ -32,8 +32,8 @@ from models.joint_prior import (
     standardise_matrix,
     write_joint_prior,
 )
-from scripts.joint_prior.agreement import rank_correlation, rating_agreement
-from scripts.joint_prior.answers import (
+from scripts.lib.joint_prior.agreement import rank_correlation, rating_agreement
+from scripts.lib.joint_prior.answers import (
     Answer,
     collect,
     count_rejected,
@@ -42,12 +42,12 @@ from scripts.joint_prior.answers import (
     read_answers,
     read_imported,
 )
-from scripts.joint_prior.chat import ChatEndpoint
-from scripts.joint_prior.encoder import encode_sentences
-from scripts.joint_prior.tasks import PROMPTS, RELATIONS, Task, answer_schema, make_tasks
-from utils.archive_limits import check_arrays
+from scripts.lib.joint_prior.chat import ChatEndpoint
+from scripts.lib.joint_prior.encoder import encode_sentences
+from scripts.lib.joint_prior.tasks import PROMPTS, RELATIONS, Task, answer_schema, make_tasks
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_path, write_text
+from utils.safe_load.limits import check_arrays
 from utils.skeleton import SMPL_JOINTS
 
 FOLDER = JOINT_PRIOR.with_suffix("")

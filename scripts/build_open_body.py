@@ -17,10 +17,18 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.open_body.mesh import close_mouth, mirror_map, renumber, shape_space, triangulate, visible_quads
-from scripts.open_body.posing import MIRROR, mean_parameters, random_poses, resting_pose, skin, smooth_weights, unpose
-from scripts.open_body.regressors import RegressorFitter, keypoint_regressors, kinematic_regressor
-from scripts.open_body.source import MakeHuman, sample_adults
+from scripts.lib.open_body.mesh import close_mouth, mirror_map, renumber, shape_space, triangulate, visible_quads
+from scripts.lib.open_body.posing import (
+    MIRROR,
+    mean_parameters,
+    random_poses,
+    resting_pose,
+    skin,
+    smooth_weights,
+    unpose,
+)
+from scripts.lib.open_body.regressors import RegressorFitter, keypoint_regressors, kinematic_regressor
+from scripts.lib.open_body.source import MakeHuman, sample_adults
 from utils.errors import exit_on_user_error
 from utils.files import atomic_path
 from utils.skeleton import SMPL_FLIP, SMPL_PARENTS

@@ -25,17 +25,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.human_mesh import HumanMeshDataset, format_label
 from datasets.tsv import TSVWriter
-from models.build import MOVENET
 from models.movenet import load_movenet
-from scripts.pose2sim.uncertainty import measure
+from scripts.lib.keypoint_sheets import draw_keypoints, sheet, write_jpeg
+from scripts.lib.pose2sim.multiview import Camera, low_pass, read_qualisys, settle_aim, triangulate
+from scripts.lib.pose2sim.uncertainty import measure
+from utils.detect.person_finder import find_people
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
-from utils.multiview import Camera, low_pass, read_qualisys, settle_aim, triangulate
-from utils.person_finder import find_people
-from utils.sheets import draw_keypoints, sheet, write_jpeg
+from utils.paths import MOVENET
 from utils.skeleton import COCO17, J24, J24_LIMBS
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "pose2sim==0.10.49"
 DEMO = "Pose2Sim/Demo_SinglePerson"
 CUTOFF = 6.0  # Hz: balancing is slow, detectors are noisy

@@ -16,12 +16,13 @@ from scipy.spatial.transform import Rotation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.motion_clips import Clip, read_bvh, read_deepmimic, read_pmd_rest, read_psa
-from datasets.pose_library import META_DATA, joint_positions, mirror, remove_heading, save_pose_library
-from datasets.retarget import retarget
-from datasets.self_contact import penetration
-from utils.archive_limits import check_arrays
+from datasets.poses.library import joint_positions, mirror, remove_heading, save_pose_library
+from datasets.poses.self_contact import penetration
+from scripts.lib.pose_library.motion_clips import Clip, read_bvh, read_deepmimic, read_pmd_rest, read_psa
+from scripts.lib.pose_library.retarget import retarget
 from utils.errors import UserError, exit_on_user_error
+from utils.paths import ASSETS, META_DATA, OPEN_BODY
+from utils.safe_load.limits import check_arrays
 from utils.skeleton import SMPL_JOINTS
 
 J = SMPL_JOINTS.index
@@ -120,10 +121,9 @@ def build(clips: list[tuple[str, str, Clip]], rest_joints: np.ndarray, count: in
 
 @exit_on_user_error
 def main():
-    root = Path(__file__).resolve().parents[1]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--assets", type=Path, default=root / "assets", help="what fetch_synthetic_assets.sh filled")
-    parser.add_argument("--body", type=Path, default=META_DATA / "open_body.npz", help="body in SMPL layout (.npz)")
+    parser.add_argument("--assets", type=Path, default=ASSETS, help="what fetch_synthetic_assets.sh filled")
+    parser.add_argument("--body", type=Path, default=OPEN_BODY, help="body in SMPL layout (.npz)")
     parser.add_argument("--output", type=Path, default=META_DATA, help="folder for the library files")
     parser.add_argument("--count", type=int, default=6000, help="poses per file at most")
     parser.add_argument("--min_distance", type=float, default=0.025, help="metres (root mean square over joints) apart")

@@ -28,17 +28,17 @@ from datasets.build import FILES, find_data_root
 from datasets.feature_cache import FLAGS, LABELS, read_provenance, shard_path, write_shard
 from datasets.human_mesh import HumanMeshDataset
 from datasets.photos import AnnotatedPhotos
-from datasets.synthetic import ASSETS, SyntheticDataset
-from models.build import META_DATA, MOVENET, MOVENET_STATISTICS, OPEN_BODY
-from models.inference import fast_movenet
+from datasets.synthetic import SyntheticDataset
+from models.inference.prepare import fast_movenet
 from models.movenet import build_movenet_backbone
 from utils.errors import UserError, exit_on_user_error
+from utils.paths import ASSETS, MOVENET, MOVENET_STATISTICS, OPEN_BODY
 
 SHARD = 500  # people
 
 
 def open_synthetic(split: str, seed: int, num_samples: int, assets: str) -> Dataset:
-    return SyntheticDataset(META_DATA / OPEN_BODY, split, seed=seed, num_samples=num_samples, assets=assets)
+    return SyntheticDataset(OPEN_BODY, split, seed=seed, num_samples=num_samples, assets=assets)
 
 
 def open_pose2sim(data_root: str) -> Dataset:

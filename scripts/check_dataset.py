@@ -20,8 +20,8 @@ from datasets.build import FILES, find_data_root
 from datasets.human_mesh import HumanMeshDataset
 from utils.errors import RowError, UserError, exit_on_user_error
 from utils.files import write_text
-from utils.interrupt import leave_signals_to_parent
-from utils.row_report import LIMIT
+from utils.train.bad_row_log import LIMIT
+from utils.train.signals import leave_signals_to_parent
 
 BATCH = 32
 

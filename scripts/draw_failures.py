@@ -19,15 +19,15 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.synthetic import ASSETS, SyntheticDataset
+from datasets.synthetic import SyntheticDataset
 from demo import Predictor, load_predictor
-from models.build import META_DATA, OPEN_BODY
+from scripts.lib.keypoint_sheets import sheet, write_jpeg
 from utils.camera import CROP_SIZE, Crop
 from utils.errors import exit_on_user_error
 from utils.metrics import pa_mpjpe
-from utils.panels import draw_overlay, draw_side_view
-from utils.people import Person, Sighting
-from utils.sheets import sheet, write_jpeg
+from utils.paths import ASSETS, OPEN_BODY
+from utils.person import Person, Sighting
+from utils.render.panels import draw_overlay, draw_side_view
 from utils.skeleton import J24_LIMBS, J24_TO_J14
 
 SIZE = 2 * CROP_SIZE  # pixels of a drawn picture; the network sees half of it
@@ -83,7 +83,7 @@ def main():
     args = parser.parse_args()
     predictor = load_predictor(args.checkpoint)
     dataset = SyntheticDataset(
-        META_DATA / OPEN_BODY, "test", num_samples=args.num_samples, assets=args.assets, size=SIZE,
+        OPEN_BODY, "test", num_samples=args.num_samples, assets=args.assets, size=SIZE,
         with_image_uint8=True,
     )  # fmt: skip
     worst = find_worst(predictor, dataset, args.count)

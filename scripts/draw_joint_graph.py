@@ -29,10 +29,10 @@ from scripts.draw_joint_prior import draw_matrix
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_path
-from utils.image_io import load_image
+from utils.media.images import load_image
+from utils.paths import SAMPLES
 from utils.skeleton import SMPL_PARENTS
 
-SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 STANDING, BENT = SAMPLES / "im03.png", SAMPLES / "im02.png"
 NUM_EDGES = 16  # strongest ones over a picture
 TERMS = {"tree": "by distance in the tree", "prior": "the prior, weighted", "learned": "free"}

@@ -13,14 +13,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from demo import load_predictor
+from scripts.lib.keypoint_sheets import write_jpeg
+from utils.demo.photo_results import VIEWS
 from utils.errors import exit_on_user_error
-from utils.image_io import load_image
-from utils.media import find_media
-from utils.panels import draw_keypoints, draw_overlay, draw_side_view
-from utils.photo_results import VIEWS
-from utils.sheets import write_jpeg
+from utils.media.find import find_media
+from utils.media.images import load_image
+from utils.paths import SAMPLES
+from utils.render.panels import draw_keypoints, draw_overlay, draw_side_view
 
-ROOT = Path(__file__).resolve().parents[1]
 SIDE = 360  # pixels of a tile
 
 
@@ -49,7 +49,7 @@ def draw(predictor, path: Path) -> np.ndarray:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="picture to write (.jpg)")
-    parser.add_argument("--img_path", nargs="+", default=[str(ROOT / "samples")], help="default: the samples")
+    parser.add_argument("--img_path", nargs="+", default=[str(SAMPLES)], help="default: the samples")
     parser.add_argument("--checkpoint", help="default: the demo's")
     args = parser.parse_args()
     predictor = load_predictor(args.checkpoint)

@@ -27,21 +27,20 @@ from datasets.augment import crop_image
 from datasets.human_mesh import normalize
 from datasets.photos import J14_NAMES, LIMBS, read_annotations
 from demo import load_predictor
-from models.build import MOVENET
-from models.inference import fast_movenet
+from models.inference.prepare import fast_movenet
 from models.movenet import load_movenet
 from utils.camera import Crop
-from utils.distributed import choose_device
+from utils.detect.movenet_decoder import decode_argmax, decode_single_person, to_crop_frame
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
-from utils.heatmaps import decode_argmax, decode_single_person, to_crop_frame
-from utils.image_io import load_image, save_image
+from utils.media.images import load_image, save_image
 from utils.metrics import pck
-from utils.panels import draw_overlay
-from utils.precision import PRECISIONS
+from utils.paths import MOVENET
+from utils.process import PRECISIONS
+from utils.render.panels import draw_overlay
 from utils.skeleton import COCO17
+from utils.train.distributed import choose_device
 
-ROOT = Path(__file__).resolve().parents[1]
 MOVENET_SIZE = 256  # pixels, what it was made for
 NUM_OVERLAYS = 10
 
@@ -65,7 +64,7 @@ def make_folder(path: Path) -> None:
 
 
 def movenet_joints(network: torch.nn.Module, decoder: str, image: np.ndarray, bbox: list[float]) -> Joints:
-    """MoveNet's keypoints of a person in a box, by utils.heatmaps: decode_argmax or its `own` decode_single_person."""
+    """MoveNet's keypoints of a person in a box, by decode_argmax or its `own` decode_single_person."""
     crop = Crop.around(bbox)
     pixels = normalize(crop_image(image, crop.center, crop.scale, size=MOVENET_SIZE, antialias=True))
     device = network.gain.device

@@ -29,13 +29,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.augment import crop_image
 from datasets.human_mesh import normalize
 from demo import load_network
-from models.inference import prepare_for_inference
+from models.inference.prepare import prepare_for_inference
 from models.mesh_recovery import MeshRecovery
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_path
-from utils.image_io import load_image
+from utils.media.images import load_image
+from utils.paths import SAMPLES
 
-PHOTO = Path(__file__).resolve().parents[1] / "samples" / "im01.png"
+PHOTO = SAMPLES / "im01.png"
 OUTPUTS = {
     "vertices": "pred_vertices",
     "joints": "pred_joints",

@@ -13,10 +13,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from models.build import MOVENET
+
 from models.movenet import load_movenet
 from utils.checkpoint import find_checkpoint, load_checkpoint, write_checkpoint
 from utils.errors import UserError, exit_on_user_error
+from utils.paths import MOVENET
 
 
 def leave_out_known_backbone(state: dict, config: dict) -> tuple[dict, dict]:

@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.synthetic import ASSETS, SyntheticDataset
+from datasets.synthetic import SyntheticDataset
 from datasets.tsv import TSVWriter, write_composite
 from utils.errors import UserError, exit_on_user_error
+from utils.paths import ASSETS, OPEN_BODY
 
-ROOT = Path(__file__).resolve().parents[1]
 COMPOSITE = "Tax-H36m-coco40k-Muco-UP-Mpii/train.yaml"
 # the sets that the composite joins; each has a share of the training people
 PARTS = ("human3.6m/train.yaml", "coco_smpl/train.yaml", "muco/train.yaml", "up3d/trainval.yaml", "mpii/train.yaml")
@@ -69,9 +69,7 @@ def main():
     parser.add_argument("--num_samples", type=int, default=1000, help="people per split")
     parser.add_argument("--num_workers", type=int, default=1, help="processes that draw")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--body", type=Path, default=ROOT / "meta_data" / "open_body.npz", help="body in SMPL layout (.npz)"
-    )
+    parser.add_argument("--body", type=Path, default=OPEN_BODY, help="body in SMPL layout (.npz)")
     parser.add_argument(
         "--assets", type=Path, default=ASSETS, help="folder of fetched assets; plain looks where absent"
     )

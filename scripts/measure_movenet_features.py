@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.synthetic import SyntheticDataset
-from models.build import META_DATA, MOVENET, MOVENET_STATISTICS, OPEN_BODY
 from models.movenet import PARTS, load_movenet
 from utils.errors import exit_on_user_error
 from utils.files import atomic_path
+from utils.paths import MOVENET, MOVENET_STATISTICS, OPEN_BODY
 
 
 @torch.inference_mode()
@@ -32,7 +32,7 @@ def main():
     parser.add_argument("--output", type=Path, default=MOVENET_STATISTICS)
     parser.add_argument("--num_samples", type=int, default=128, help="synthetic people (default: %(default)s)")
     args = parser.parse_args()
-    people = SyntheticDataset(META_DATA / OPEN_BODY, "train", seed=1, num_samples=args.num_samples)
+    people = SyntheticDataset(OPEN_BODY, "train", seed=1, num_samples=args.num_samples)
     statistics = measure(load_movenet(MOVENET), torch.stack([row["image"] for row in people]))
     with atomic_path(args.output) as temporary:
         save_file({name: value.contiguous() for name, value in statistics.items()}, temporary)

@@ -25,19 +25,18 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.pose_library import load_pose_library
 from datasets.poses import PoseSampler, joint_positions, nearest_distances
-from datasets.synthetic import ASSETS, SPLITS, SyntheticDataset
-from datasets.synthetic_body import rotvec_to_rotmat
-from models.build import MOVENET
+from datasets.poses.library import load_pose_library
+from datasets.synthetic import SPLITS, SyntheticDataset
+from datasets.synthetic.person.body import rotvec_to_rotmat
 from models.movenet import load_movenet
-from scripts.synthetic_people.figure import write_figure
-from scripts.synthetic_people.yardstick import compare, read_people
+from scripts.lib.keypoint_sheets import draw_keypoints, sheet, write_jpeg
+from scripts.lib.synthetic_statistics.figure import write_figure
+from scripts.lib.synthetic_statistics.yardstick import compare, read_people
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
-from utils.sheets import draw_keypoints, sheet, write_jpeg
+from utils.paths import ASSETS, MOVENET, OPEN_BODY
 
-ROOT = Path(__file__).resolve().parents[1]
 SHEET = 64
 TRAINING_POSES = 5000  # that test poses are compared with
 FRONT, BACK = 60, 120  # degrees between chest and viewer
@@ -114,7 +113,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("outputs/synthetic"))
     parser.add_argument("--assets", type=Path, default=ASSETS, help="folder of fetched assets; 'none' for plain looks")
-    parser.add_argument("--body", type=Path, default=ROOT / "meta_data" / "open_body.npz")
+    parser.add_argument("--body", type=Path, default=OPEN_BODY)
     parser.add_argument("--movenet", type=Path, default=MOVENET)
     args = parser.parse_args()
     if args.num_samples < SHEET:

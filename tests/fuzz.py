@@ -20,11 +20,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import hostile
 from safetensors.torch import save_file
 
 from datasets.human_mesh import HumanMeshDataset, decode_image
 from models.body_model import load_body_model
+from tests.helpers import hostile
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 

@@ -1,7 +1,7 @@
 """Checkpoints: written whole, read without running code from them, loaded key by key or refused.
 
 A checkpoint is a dict: `model` (state dict), `config` (what rebuilds the network: models.build.config_from_args), and,
-to go on training, all that utils.run_state.RunState needs. Where weights were averaged, `ema` has the averages, which
+to go on training, all that `RunState` of utils/train needs. Where weights were averaged, `ema` has the averages, which
 are what everyone but the training that goes on wants, and `num_averaged` their number of steps. A .safetensors file
 holds the weights, and the config as JSON.
 """
@@ -15,9 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from utils.archive_limits import check_torch_file
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.safe_load.limits import check_torch_file
 
 CONVERT = "python scripts/convert_smpler_checkpoint.py --input OLD.pt --output NEW.pt"
 # what SMPLer calls things and we do not
@@ -68,7 +68,7 @@ def write_checkpoint(path: str | Path, content: dict):
 
 
 def save_checkpoint(path: str | Path, model: nn.Module, config: dict):
-    """Save a network (not its data-parallel wrapper) alone; utils/run_state.py makes those to go on training from."""
+    """Save a network (not its data-parallel wrapper) alone; RunState makes those to resume from."""
     write_checkpoint(path, {"model": model.state_dict(), "config": config})
 
 

@@ -10,7 +10,7 @@ class UserError(Exception):
 
 
 class RowError(UserError):
-    """One row of a data set cannot be used. A run may leave it out and go on, see datasets/bad_rows.py."""
+    """One row of a data set cannot be used. A run may leave it out and go on, see datasets/sampler.py."""
 
 
 def exit_with(error: UserError | str):

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.precision import PRECISIONS
+from utils.process import PRECISIONS
 
 GRAPH_ENTRIES = ("bias", "conv", "embedding")
 

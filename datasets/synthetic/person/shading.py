@@ -1,0 +1,180 @@
+"""Shading of rasterised people: skin, cloth with patterns and folds, hair and plain things under sky light and a sun.
+
+Colours are linear RGB while light is added up and sRGB in the finished picture. A surface is drawn with one row of
+`synthetic_patterns.MATERIAL`.
+"""
+
+import numpy as np
+from numba import njit
+
+from datasets.synthetic.person.patterns import HAIR, SKIN, cloth_color
+from datasets.synthetic.raster.noise import noise2, noise3
+from datasets.synthetic.raster.rasterizer import barycentric, lit
+
+# sRGB transfer curve by table: a power per pixel and channel would cost more than all the rest
+_LINEAR = np.arange(4096) / 4095
+SRGB_TABLE = np.where(_LINEAR <= 0.0031308, 12.92 * _LINEAR, 1.055 * _LINEAR ** (1 / 2.4) - 0.055).astype(np.float32)
+
+
+def srgb_to_linear(color):
+    """sRGB in [0, 1] -> linear in [0, 1]."""
+    color = np.asarray(color, np.float64)
+    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+
+
+@njit(cache=True, error_model="numpy")
+def irradiance(sh, x, y, z, out):
+    """Light that falls on a surface with unit normal (x, y, z): sh (9, 3) already convolved with the cosine, into out
+    (3)."""
+    for c in range(3):
+        value = sh[0, c] + sh[1, c] * y + sh[2, c] * z + sh[3, c] * x
+        value += sh[4, c] * x * y + sh[5, c] * y * z + sh[6, c] * (3 * z * z - 1) + sh[7, c] * x * z
+        out[c] = max(value + sh[8, c] * (x * x - y * y), 0.0)
+
+
+@njit(cache=True, error_model="numpy")
+def texel(texture, u, v, out):
+    """Bilinear look-up of texture (H, W, C) at (u, v), v counted upwards, both in [0, 1] -> out (C)."""
+    height, width = texture.shape[0], texture.shape[1]
+    x, y = u * width - 0.5, (1 - v) * height - 0.5
+    x, y = min(max(x, 0.0), width - 1.001), min(max(y, 0.0), height - 1.001)
+    j, i = int(x), int(y)
+    s, t = x - j, y - i
+    for c in range(texture.shape[2]):
+        top = texture[i, j, c] * (1 - s) + texture[i, j + 1, c] * s
+        bottom = texture[i + 1, j, c] * (1 - s) + texture[i + 1, j + 1, c] * s
+        out[c] = top * (1 - t) + bottom * t
+
+
+@njit(cache=True, error_model="numpy")
+def shade(
+    key, index, screen, faces, attributes, face_layer, face_corner, uv, uv_faces, materials,
+    skin_texture, images, geometry, to_world, sh, sun, sun_color, shadow_map, shadow_affine, exposure, samples,
+):  # fmt: skip
+    """Colour every pixel that shows a surface.
+
+    key, index: from `rasterize`. attributes (V, 10), face_layer (F,), face_corner (F,): see
+    `datasets.synthetic.person.mesh.Mesh`; uv (T, 2) and uv_faces: the body's texture coordinates.
+    skin_texture (H, W, 5): RGB detail, share of it that the skin tone tints, share that is hair. sh (9, 3): irradiance
+    in the frame that to_world (3, 3) leads to. sun (3): unit direction towards the sun, camera frame. -> (H, W, 4)
+    float32: sRGB times alpha, alpha.
+    """
+    rows, columns = index.shape[0] // samples, index.shape[1] // samples
+    out = np.zeros((rows, columns, 4), np.float32)
+    color, light, skin, surface = np.empty(3), np.empty(3), np.empty(5), np.empty(10)
+    colors = np.empty((materials.shape[0], 9))  # numba reads plain arrays faster than those inside records
+    for layer in range(materials.shape[0]):
+        for c2 in range(3):
+            colors[layer, c2] = materials[layer].color[c2]
+            colors[layer, 3 + c2] = materials[layer].second[c2]
+            colors[layer, 6 + c2] = materials[layer].third[c2]
+    count = samples * samples
+    done = np.empty(count, np.bool_)
+    down, right = np.empty(count, np.int64), np.empty(count, np.int64)
+    for k in range(count):
+        down[k], right[k] = k // samples, k % samples
+    for row in range(rows):
+        for column in range(columns):
+            for k in range(count):
+                done[k] = index[row * samples + down[k], column * samples + right[k]] < 0
+            for k in range(count):
+                if done[k]:
+                    continue
+                i, j = row * samples + down[k], column * samples + right[k]
+                f = index[i, j]
+                layer = face_layer[f]
+                # samples of the same surface share one shading
+                x_mean, y_mean, share = 0.0, 0.0, 0
+                for m in range(k, count):
+                    i2, j2 = row * samples + down[m], column * samples + right[m]
+                    near = abs(key[i2, j2] - key[i, j]) < 0.02 * key[i, j]
+                    if not done[m] and face_layer[index[i2, j2]] == layer and near:
+                        done[m] = True
+                        share += 1
+                        x_mean += j2
+                        y_mean += i2
+                x = (x_mean / share + 0.5) / samples - 0.5
+                y = (y_mean / share + 0.5) / samples - 0.5
+                u, v, w = barycentric(screen, faces, f, x, y)
+                a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+                for c2 in range(10):
+                    value = u * attributes[a, c2] + v * attributes[b, c2] + w * attributes[c, c2]
+                    surface[c2] = value
+                qx, qy, qz, nx, ny, nz, px, py, pz, opened = (
+                    surface[0], surface[1], surface[2], surface[3], surface[4], surface[5], surface[6], surface[7],
+                    surface[8], surface[9],
+                )  # fmt: skip
+                material = materials[layer]
+                distance = np.sqrt(qx * qx + qy * qy + qz * qz)
+                vx, vy, vz = -qx / distance, -qy / distance, -qz / distance
+                inside = nx * vx + ny * vy + nz * vz < -0.2
+                if inside:  # the inner side of a sleeve or skirt
+                    nx, ny, nz = -nx, -ny, -nz
+                    opened *= 0.5
+                if material.kind == SKIN:
+                    corner = face_corner[f]
+                    ta, tb, tc = uv_faces[corner, 0], uv_faces[corner, 1], uv_faces[corner, 2]
+                    s = u * uv[ta, 0] + v * uv[tb, 0] + w * uv[tc, 0]
+                    t = u * uv[ta, 1] + v * uv[tb, 1] + w * uv[tc, 1]
+                    texel(skin_texture, s, t, skin)
+                    for c2 in range(3):
+                        value = skin[c2] * (skin[3] * colors[layer, c2] + 1 - skin[3])
+                        color[c2] = value * (1 - skin[4]) + colors[layer, 3 + c2] * skin[4]
+                elif material.kind == HAIR:
+                    turn = np.arctan2(px, pz - geometry[6])
+                    strand = noise2(turn * 40, py * 12, material.seed)
+                    strand = 0.5 * strand + 0.5 * noise3(px * 60, py * 25, pz * 60, material.seed)
+                    for c2 in range(3):
+                        color[c2] = colors[layer, c2] * (0.5 + strand)
+                    nx += 0.5 * (strand - 0.5)
+                    nz += 0.5 * (noise2(turn * 35, py * 10, material.seed + 3) - 0.5)
+                else:
+                    cloth_color(material, colors, layer, px, py, pz, geometry, images, color)
+                if material.bump > 0:
+                    # folds: one slow and one fast noise field tilt the normal
+                    scale = 1.0 / material.bump_period
+                    ex, ey, ez = px * scale, py * scale * 0.7, pz * scale
+                    strength = material.bump
+                    fold = noise3(ex, ey, ez, material.seed) - 0.5
+                    nx += strength * fold
+                    ny += strength * (noise3(2.3 * ex, 2.3 * ey, 2.3 * ez + 5.3, material.seed) - 0.5)
+                    opened *= 1 + 0.4 * strength * fold  # valleys are darker
+                length = np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-9
+                nx, ny, nz = nx / length, ny / length, nz / length
+                if material.mottle > 0:
+                    stain = 1 + material.mottle * (noise3(px * 14, py * 14, pz * 14, material.seed + 5) - 0.5)
+                    for c2 in range(3):
+                        color[c2] *= stain
+                irradiance(
+                    sh,
+                    to_world[0, 0] * nx + to_world[0, 1] * ny + to_world[0, 2] * nz,
+                    to_world[1, 0] * nx + to_world[1, 1] * ny + to_world[1, 2] * nz,
+                    to_world[2, 0] * nx + to_world[2, 1] * ny + to_world[2, 2] * nz,
+                    light,
+                )
+                cosine = nx * sun[0] + ny * sun[1] + nz * sun[2]
+                reach = 0.0
+                if cosine > -0.3:
+                    reach = lit(shadow_map, shadow_affine, qx + 0.01 * nx, qy + 0.01 * ny, qz + 0.01 * nz, 0.012)
+                highlight = 0.0
+                if reach > 0 and cosine > 0:
+                    hx, hy, hz = vx + sun[0], vy + sun[1], vz + sun[2]
+                    half = np.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
+                    toward = max((nx * hx + ny * hy + nz * hz) / half, 0.0)
+                    # Schlick's stand-in for toward ** gloss, which costs ten times as much
+                    highlight = material.specular * toward / (material.gloss * (1 - toward) + toward)
+                rim = 1 - max(nx * vx + ny * vy + nz * vz, 0.0)
+                rim = material.specular * 0.5 * rim * rim * rim
+                weight = share / count
+                for c2 in range(3):
+                    wrap = 0.0
+                    if material.kind == SKIN:  # light bleeds past the terminator, red furthest
+                        wrap = 0.25 if c2 == 0 else 0.08
+                    direct = max((cosine + wrap) / (1 + wrap), 0.0) * reach * sun_color[c2]
+                    value = color[c2] * (light[c2] * opened + direct)
+                    value += highlight * sun_color[c2] + rim * light[c2] * opened
+                    value = max(value * exposure, 0.0)
+                    value = value / (1 + 0.35 * value) * 1.35 if value < 1 else 1.0  # soft shoulder
+                    out[row, column, c2] += weight * SRGB_TABLE[int(value * 4095)]
+                out[row, column, 3] += weight
+    return out

@@ -1,0 +1,97 @@
+"""The machine that numbers come from, and how much of it a method uses."""
+
+import contextlib
+import ctypes
+import datetime
+import os
+import platform
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from scripts.lib.benchmark.timing import interleave
+
+PEAK_SIZE = {"cpu": 2048, "cuda": 8192}  # square matrices, large enough that only arithmetic counts
+
+
+def describe_machine(device: torch.device) -> dict[str, str | int]:
+    """Names and versions, for people and for JSON."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def _cpu_name() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def peak_memory(call: Callable[[], object], device: torch.device) -> float:
+    """MB that a call needs at its highest, beyond what was there before: of the GPU, or of this process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
+    _forget_peak()
+    before = resident_memory()
+    call()
+    return max(0.0, _peak_resident() - before)
+
+
+def resident_memory() -> float:
+    """MB of this process at the moment (Linux), elsewhere the most it ever had."""
+    return _status("VmRSS:") or _peak_resident()
+
+
+def own_memory(device: torch.device) -> float:
+    """MB in use: of the GPU, or of this process without the files that it has mapped (these come and go)."""
+    return (
+        torch.cuda.memory_allocated(device) / 1e6 if device.type == "cuda" else _status("RssAnon:") or _peak_resident()
+    )
+
+
+def _peak_resident() -> float:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return _status("VmHWM:") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def _status(key: str) -> float | None:
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(key)), None)
+
+
+def _forget_peak():
+    """Give back freed memory and let Linux count the peak from here on; other systems have no such thing."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def count_flops(call: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products and convolutions in a call."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype, rounds: int = 5) -> float:
+    """FLOP/s of a large square matrix product: what this device can really do with this type and these threads."""
+    size = PEAK_SIZE[device.type]
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / min(interleave({"matmul": lambda: a @ b}, rounds, device)["matmul"])

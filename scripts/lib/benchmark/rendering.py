@@ -1,0 +1,47 @@
+"""A body laid over a picture: by both renderers, and over the whole picture or where the body is alone.
+
+On the CPU, where the demo draws.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from scripts.lib.benchmark.timing import Row, Settings, compare
+from utils.full_camera import default_focal, pinhole
+from utils.paths import OPEN_BODY
+from utils.render import overlay, render_mesh
+from utils.render.panels import draw_overlay
+
+PHOTOGRAPH, FRAME = (720, 540), (994, 1768)  # height, width: of a sample and of a common film, pixels
+FILL = 0.45  # part of the picture's height that the body takes
+
+
+def measure(settings: Settings) -> Iterator[Row]:
+    with np.load(OPEN_BODY) as data:
+        upright, faces = data["v_template"] * (1, -1, -1), data["f"].astype(np.int64)
+    upright = upright - (upright.min(0) + upright.max(0)) / 2
+
+    def draw(size: tuple[int, int], backend: str, samples: int, whole: bool = False):
+        image = np.full((*size, 3), 128, np.uint8)
+        focal = default_focal(*size).pixels
+        vertices = upright + (0, 0, focal * np.ptp(upright[:, 1]) / (FILL * size[0]))
+        vertices, camera = vertices.astype(np.float32), pinhole(focal, *size)
+        if whole:
+            return lambda: overlay(image, render_mesh(vertices, faces, camera, *size, backend, supersampling=samples))
+        return lambda: draw_overlay(image, [vertices], faces, [camera], backend, supersampling=samples)
+
+    cases = {
+        f"photograph {PHOTOGRAPH[1]} x {PHOTOGRAPH[0]}, 2 x 2 samples a pixel": {
+            "PyTorch3D, whole picture": draw(PHOTOGRAPH, "pytorch3d", 2, whole=True),
+            "Warp, whole picture": draw(PHOTOGRAPH, "warp", 2, whole=True),
+            "Warp, body alone": draw(PHOTOGRAPH, "warp", 2),
+        },
+        f"frame {FRAME[1]} x {FRAME[0]}, 1 sample a pixel": {
+            "PyTorch3D, whole picture": draw(FRAME, "pytorch3d", 1, whole=True),
+            "Warp, whole picture": draw(FRAME, "warp", 1, whole=True),
+            "Warp, body alone": draw(FRAME, "warp", 1),
+        },
+    }
+    for case, methods in cases.items():
+        yield from compare("rendering", case, methods, 1, "pictures/s", settings)

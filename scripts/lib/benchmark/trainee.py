@@ -1,0 +1,75 @@
+"""A network in training on made-up people: what the parts about training take their steps with."""
+
+import argparse
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from main import add_gradient
+from models.build import build_model
+from models.movenet import MoveNetBackbone
+from utils.options import parse_args
+from utils.train.batches import to_device
+from utils.train.optimizer import build_optimizer
+from utils.train.update import Update
+
+RECIPES = {
+    "w32": ("--backbone_weights=none",),
+    # as the demo's model was trained, on features that were kept
+    "movenet": (
+        *("--backbone=movenet", "--stage_weights", "0.2", "0.3", "0.5", "1"),
+        *("--loss_vertices=1000", "--keypoint_loss=l1", "--weight_decay=0.01", "--clip_grad=50"),
+    ),
+}
+
+
+class Trainee:
+    """A network of RECIPES with its criterion. Its steps are real, their rate so small that weights hardly move."""
+
+    def __init__(self, recipe: str, device: torch.device, precision: str = "fp32"):
+        self.recipe, self.device = recipe, device
+        self.args = parse_args([*RECIPES[recipe], f"--precision={precision}", "--lr=1e-9"])
+        model, criterion = build_model(self.args)
+        self.model: nn.Module = model.to(device).train()
+        self.criterion: nn.Module = criterion.to(device).train()
+        self.update: Update | None = None
+
+    def at(self, precision: str) -> "Trainee":
+        """The same network, trained by other flags and an optimiser of its own."""
+        other = copy.copy(self)
+        other.args, other.update = argparse.Namespace(**vars(self.args) | {"precision": precision}), None
+        return other
+
+    def step(self, batch: dict):
+        """What main.py does with a batch."""
+        if self.update is None:
+            optimizer = build_optimizer(self.model, self.args.lr, self.args.weight_decay)
+            self.update = Update(optimizer, None, self.args.clip_grad, self.args.precision == "fp16")
+        add_gradient(self.model, self.criterion, batch, self.update, self.device, self.args)
+        self.update.step(self.model)
+
+    def batch(self, size: int) -> dict:
+        """Noise for images or features, labels of plausible size; on the device."""
+        rows = random_rows(size) | ({} if self.recipe == "movenet" else {"image": torch.randn(size, 3, 224, 224)})
+        if self.recipe == "movenet":
+            rows["features"] = random_features(size)
+        return to_device(rows, self.device)
+
+
+def random_rows(size: int) -> dict[str, Tensor]:
+    """Labels of so many people, all of them given."""
+    rows = {"pose": 0.3 * torch.randn(size, 72), "betas": torch.randn(size, 10), "index": torch.arange(size)}
+    rows |= {"keypoints_2d": torch.rand(size, 24, 3), "keypoints_3d": torch.rand(size, 24, 4)}
+    return rows | {f"has_{label}": torch.ones(size).bool() for label in ("smpl", "keypoints_2d", "keypoints_3d")}
+
+
+def random_features(size: int) -> dict[str, Tensor]:
+    """What MoveNet might make of so many images (datasets/feature_cache.py)."""
+    channels16, channels32 = MoveNetBackbone.map_channels
+    features = {"map16": torch.randn(size, channels16, 14, 14), "map32": torch.randn(size, channels32, 7, 7)}
+    features |= {"pooled": torch.randn(size, MoveNetBackbone.pooled_channels)}
+    return features | {
+        "points": torch.randn(size, 17, MoveNetBackbone.point_channels),
+        "keypoints": torch.randn(size, 17, 3).clamp(-1, 1),
+    }

@@ -1,0 +1,444 @@
+"""The demo as a user meets it: pictures in, people and files out, and every mistake told in one line.
+
+The network is small and random: its bodies are odd, but where they are drawn has to be right all the same.
+"""
+
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import roma
+import torch
+import trimesh
+from PIL import ExifTags, Image
+
+import demo
+from models.build import build_model, config_from_args
+from utils.checkpoint import save_checkpoint
+from utils.demo.photo_results import SHEET_HEIGHT
+from utils.errors import UserError
+from utils.media.images import load_image, save_image
+from utils.media.video import read_video_info, write_video
+from utils.options import get_args_parser
+from utils.paths import OPEN_BODY, SAMPLES
+from utils.render import render_mesh
+
+SAMPLE = SAMPLES / "im01.png"
+WHERE = (170, 84, 252, 420)  # the woman who walks in it
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    flags = ["--backbone", "movenet", "--num_transformers", "1", "--smpl_path", str(OPEN_BODY)]
+    args = get_args_parser().parse_args(flags)
+    torch.manual_seed(0)
+    model, _ = build_model(args)
+    save_checkpoint(path, model, config_from_args(args, model.body_model))
+    return path
+
+
+@pytest.fixture(scope="module")
+def predictor(checkpoint):
+    return demo.load_predictor(checkpoint, "cpu", precision="fp32")
+
+
+@pytest.fixture
+def run(checkpoint, monkeypatch, capsys):
+    """Run the command with more flags -> exit code, stdout, stderr."""
+
+    def call(*flags, img_path=SAMPLE):
+        command = ["demo.py", "--img_path", img_path, "--load_checkpoint", checkpoint, "--device", "cpu", *flags]
+        monkeypatch.setattr("sys.argv", [str(part) for part in command])
+        try:
+            demo.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_a_person_has_all_that_is_promised(predictor):
+    (person,) = predictor(SAMPLE, WHERE)
+    shapes = {
+        "bbox": (4,),
+        "pose": (24, 3),
+        "betas": (10,),
+        "cam": (3,),
+        "vertices": (predictor.model.body_model.num_vertices, 3),
+        "joints": (24, 3),
+        "joints_2d": (24, 2),
+        "keypoints_3d": (14, 3),
+        "keypoints_2d": (14, 2),
+    }
+    assert {key: getattr(person, key).shape for key in shapes} == shapes
+    assert person.score is None and predictor.faces.max() == len(person.vertices) - 1
+    np.testing.assert_allclose(person.camera.project(person.joints), person.joints_2d, atol=1e-3)
+    np.testing.assert_allclose(person.camera.project(person.keypoints_3d), person.keypoints_2d, atol=1e-3)
+    rotmat = roma.rotvec_to_rotmat(torch.from_numpy(person.pose))
+    with torch.inference_mode():
+        vertices, _ = predictor.model.body_model(rotmat[None], torch.from_numpy(person.betas)[None])
+    np.testing.assert_allclose(vertices[0], person.vertices, atol=1e-5)
+
+
+def test_paths_and_arrays_are_the_same_picture(predictor):
+    a, b, c = (predictor(image, WHERE)[0] for image in (SAMPLE, str(SAMPLE), load_image(SAMPLE)))
+    np.testing.assert_array_equal(a.vertices, b.vertices)
+    np.testing.assert_array_equal(a.vertices, c.vertices)
+
+
+def test_the_person_is_found(predictor):
+    (person,) = predictor(SAMPLE)
+    assert person.score > 0.5
+    np.testing.assert_allclose(person.bbox, WHERE, atol=25)
+
+
+def test_nobody_there_means_the_whole_picture(predictor):
+    (person,) = predictor(np.full((70, 90, 3), 128, np.uint8))
+    assert person.score is None
+    np.testing.assert_array_equal(person.bbox, (0, 0, 90, 70))
+    assert person.crop.scale * 200 == 90 and person.crop.center == (44.5, 34.5)
+
+
+@pytest.mark.parametrize("image_scale", [0.5, 3])
+def test_a_larger_photograph_gives_the_same_body_larger(predictor, image_scale):
+    image = load_image(SAMPLE)
+    resized = cv2.resize(image, None, fx=image_scale, fy=image_scale, interpolation=cv2.INTER_AREA)
+    a = predictor(image, WHERE)[0]
+    b = predictor(resized, tuple(image_scale * value for value in WHERE))[0]
+    # not the same: the network sees slightly other pixels, and MoveNet's keypoints move with them
+    np.testing.assert_allclose(b.joints_2d / image_scale, a.joints_2d, atol=0.03 * WHERE[3])
+
+
+def test_the_person_may_be_anywhere(predictor):
+    """A picture pasted somewhere else shows the same body, moved with it: crops are exact."""
+    image = load_image(SAMPLE)
+    wide = cv2.copyMakeBorder(image, 130, 20, 310, 40, cv2.BORDER_CONSTANT)
+    a, b = predictor(image, WHERE)[0], predictor(wide, (WHERE[0] + 310, WHERE[1] + 130, *WHERE[2:]))[0]
+    np.testing.assert_allclose(a.vertices, b.vertices, atol=1e-5)
+    np.testing.assert_allclose(b.joints_2d - a.joints_2d, np.broadcast_to((310, 130), (24, 2)), atol=0.01)
+
+
+@pytest.mark.parametrize("bbox", [WHERE, (400, 300, 200, 300), (10.5, 20.25, 90, 60)])
+def test_projected_vertices_land_on_the_overlay(predictor, bbox):
+    image = load_image(SAMPLE)
+    height, width = image.shape[:2]
+    (person,) = predictor(image, bbox)
+    rendering = render_mesh(person.vertices, predictor.faces, person.camera, height, width)
+    pixels = person.camera.project(person.vertices)
+    inside = ((pixels >= -0.5) & (pixels < (width - 0.5, height - 0.5))).all(1)
+    x, y = pixels[inside].round().astype(int).T
+    near = cv2.dilate((rendering.alpha > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    assert inside.sum() > 1000 and near[y, x].all()
+    # and the outline is where the outermost vertices are
+    if inside.all():
+        rows, columns = np.nonzero(rendering.alpha > 0)
+        outline = np.array((columns.min(), rows.min(), columns.max(), rows.max()))
+        np.testing.assert_allclose(outline, np.concatenate((pixels.min(0), pixels.max(0))), atol=1)
+
+
+def test_command_writes_what_it_says(run, tmp_path):
+    code, out, err = run("--output", tmp_path / "new" / "folder", "--save_obj")
+    assert (code, err) == (0, "")
+    names = ("im01.png", "im01_overlay.png", "im01.obj")
+    assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == sorted(names)
+    assert all(str(tmp_path / "new" / "folder" / name) in out for name in names)
+    image = load_image(SAMPLE)
+    height, width = image.shape[:2]
+    sheet = load_image(tmp_path / "new" / "folder" / "im01.png")
+    assert sheet.shape[0] == height and sheet.shape[1] > 3 * min(height, width)
+    np.testing.assert_array_equal(sheet[:, :width], image)
+    overlay = load_image(tmp_path / "new" / "folder" / "im01_overlay.png")
+    assert overlay.shape == image.shape and 0.02 < (overlay != image).any(-1).mean() < 0.9
+    assert "found at" in out
+
+
+def test_obj_stands_upright_in_metres(run, tmp_path, predictor):
+    code, *_ = run("--output", tmp_path, "--save_obj", "--precision", "fp32", "--bbox", ",".join(map(str, WHERE)))
+    mesh = trimesh.load(tmp_path / "im01.obj", process=False)
+    (person,) = predictor(SAMPLE, WHERE)
+    assert code == 0
+    np.testing.assert_allclose(mesh.vertices * (1, -1, -1), person.vertices, atol=1e-6)
+    np.testing.assert_array_equal(mesh.faces, predictor.faces)
+    assert 1 < np.ptp(mesh.vertices, axis=0).max() < 2.5
+
+
+def test_renderers_draw_the_same(run, tmp_path):
+    small = cv2.resize(load_image(SAMPLE), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    save_image(tmp_path / "small.png", small)
+    sheets = []
+    for renderer in ("warp", "pytorch3d"):
+        flags = ("--output", tmp_path / renderer, "--renderer", renderer, "--bbox=42,21,63,105")
+        code, *_ = run(*flags, img_path=tmp_path / "small.png")
+        assert code == 0
+        sheets.append(load_image(tmp_path / renderer / "small.png").astype(int))
+    assert np.abs(sheets[0] - sheets[1]).mean() < 0.1
+
+
+def test_tall_photographs_keep_their_proportions(run, tmp_path):
+    save_image(tmp_path / "tall.png", np.tile(load_image(SAMPLE), (3, 1, 1)))
+    code, *_ = run("--output", tmp_path / "out", img_path=tmp_path / "tall.png")
+    height, width = load_image(tmp_path / "tall.png").shape[:2]
+    sheet = load_image(tmp_path / "out" / "tall.png")
+    assert code == 0 and sheet.shape[0] == SHEET_HEIGHT
+    assert sheet.shape[1] / sheet.shape[0] == pytest.approx((3 * width + 2 * round(0.012 * height)) / height, rel=0.01)
+    assert load_image(tmp_path / "out" / "tall_overlay.png").shape == (height, width, 3)
+
+
+def write_bad_files(folder: Path):
+    (folder / "text.png").write_text("no picture")
+    (folder / "cut.png").write_bytes(SAMPLE.read_bytes()[:9000])
+    torch.save({"a": torch.zeros(3)}, folder / "other.pt")
+    (folder / "cut.safetensors").write_bytes(b"\x10\0\0\0")
+    shutil.copy(SAMPLE, folder / "im01.png")
+    (folder / "empty").mkdir()
+
+
+BAD = {
+    "missing picture": ("missing.png", [], "not found"),
+    "no picture": ("text.png", [], "not a picture"),
+    "cut picture": ("cut.png", [], "damaged"),
+    "empty folder": ("empty", [], "no pictures"),
+    "nothing matches": ("*.jpg", [], "no pictures"),
+    "box outside": ("im01.png", ["--bbox=5000,0,10,10"], "outside the picture"),
+    "box without area": ("im01.png", ["--bbox=10,10,0,10"], "no box"),
+    "box of nan": ("im01.png", ["--bbox=10,10,nan,10"], "no box"),
+    "box of words": ("im01.png", ["--bbox=left"], "x,y,width,height"),
+    "box of three": ("im01.png", ["--bbox=1,2,3"], "x,y,width,height"),
+    "missing checkpoint": ("im01.png", ["--load_checkpoint", "missing.pt"], "not found"),
+    "other checkpoint": ("im01.png", ["--load_checkpoint", "other.pt"], "not an SMPL-Pose checkpoint"),
+    "cut checkpoint": ("im01.png", ["--load_checkpoint", "cut.safetensors"], "damaged"),
+    "missing body": ("im01.png", ["--smpl_path", "missing.npz"], "not found"),
+    "other body": ("im01.png", ["--smpl_path", "other_body.npz"], "vertices"),
+    "no such device": ("im01.png", ["--device", "abacus"], "--device"),
+    "no such renderer": ("im01.png", ["--renderer", "chisel"], "--renderer"),
+    "unknown flag": ("im01.png", ["--sheet"], "--sheet"),
+    "output is a file": ("im01.png", ["--output", "text.png"], "no folder"),
+    "output inside a file": ("im01.png", ["--output", "text.png/out"], "no folder"),
+    "over the photograph": ("im01.png", ["--output", "."], "choose another --output"),
+}
+
+
+@pytest.mark.parametrize("case", BAD.values(), ids=BAD.keys())
+def test_mistakes_are_told_in_one_line_and_nothing_is_written(run, tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    name, flags, message = case
+    write_bad_files(tmp_path)
+    if "other_body.npz" in flags:
+        write_smaller_body(tmp_path / "other_body.npz")
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = run(*flags, img_path=name)
+    assert code == 2
+    assert err.startswith("error: ") and err.count("\n") == 1 and message in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def write_smaller_body(path: Path):
+    """The open body without its last vertex."""
+    with np.load(OPEN_BODY) as data:
+        body = dict(data)
+    v = len(body["v_template"])
+    body["f"] = body["f"][(body["f"] < v - 1).all(1)]
+    body["uv_f"] = body["uv_f"][: len(body["f"])]
+    for key in ("v_template", "shapedirs", "posedirs", "weights", "flip_vertices"):
+        body[key] = body[key][:-1]
+    for key in ("J_regressor", "j17_regressor", "j24_regressor"):
+        body[key] = body[key][:, :-1]
+    body["flip_vertices"] = np.minimum(body["flip_vertices"], v - 2)
+    np.savez(path, **body)
+
+
+def test_without_the_usual_checkpoint_it_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(demo, "CHECKPOINT", tmp_path / "none.safetensors")
+    with pytest.raises(UserError, match="--load_checkpoint"):
+        demo.load_predictor()
+
+
+def test_an_answer_that_is_not_finite_is_no_person(checkpoint):
+    predictor = demo.load_predictor(checkpoint, "cpu")
+    with torch.no_grad():
+        predictor.model.regressor.fc1.bias.fill_(torch.nan)
+    with pytest.raises(UserError, match="not finite"):
+        predictor(SAMPLE, WHERE)
+
+
+def record_of(folder: Path, name: str) -> dict:
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def test_several_inputs_of_all_kinds_and_a_broken_one(run, tmp_path):
+    """Grey, 16 bits, transparent, CMYK, turned by EXIF: each is the same photograph; the broken one stops nobody."""
+    small = Image.open(SAMPLE).convert("RGB").reduce(3)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    small.convert("L").save(folder / "grey.png")
+    save = cv2.cvtColor(np.asarray(small), cv2.COLOR_RGB2BGR).astype(np.uint16) * 257
+    cv2.imwrite(str(folder / "deep.png"), save)
+    small.convert("RGBA").save(folder / "alpha.webp", lossless=True)
+    small.convert("CMYK").save(folder / "print.jpg", quality=95)
+    turned, exif = small.transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # show a quarter turn clockwise
+    turned.save(folder / "phone.jpg", exif=exif, quality=95)
+    (folder / "broken.jpg").write_bytes((folder / "print.jpg").read_bytes()[:700])
+    code, _, err = run("--output", tmp_path / "out", "--save=json", img_path=folder)
+    assert code == 0
+    assert [line for line in err.splitlines() if line.startswith("error: ")] == err.splitlines()
+    assert err.count("error: ") == 1 and "broken.jpg" in err
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.json")) == [
+        f"{name}.json" for name in ("alpha", "deep", "grey", "phone", "print")
+    ]
+    for path in (tmp_path / "out").glob("*.json"):
+        (person,) = json.loads(path.read_text())["people"]
+        np.testing.assert_allclose(person["bbox"], np.array(WHERE) / 3, atol=10)
+        assert load_image(path.with_name(f"{path.stem}_overlay.png")).shape == (small.height, small.width, 3)
+
+
+def test_when_nothing_worked_the_exit_code_says_so(run, tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_text("no picture")
+    code, _, err = run("--output", tmp_path / "out", img_path=tmp_path)
+    assert code == 2 and err.count("error: ") == 3 and "none of the 2 files" in err and not (tmp_path / "out").exists()
+
+
+def test_everything_that_can_be_saved(run, tmp_path, predictor):
+    """The files agree with each other, and the exported mesh under the exported camera lies on the overlay."""
+    code, _, err = run("--output", tmp_path, "--save=all", "--bbox", ",".join(map(str, WHERE)), "--focal=900")
+    assert (code, err) == (0, "")
+    endings = (".png", "_overlay.png", "_side.png", "_top.png", "_keypoints.png", ".obj", ".ply", ".glb", ".html")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"im01{e}" for e in (*endings, ".json", ".npz"))
+    record = record_of(tmp_path, "im01")
+    (person,) = record["people"]
+    with np.load(tmp_path / "im01.npz") as arrays:
+        for key, value in person.items():
+            if value is not None:
+                np.testing.assert_allclose(arrays[key][0], value, atol=1e-5, err_msg=key)
+        vertices = arrays["vertices"][0]
+    named = {name for names in record["fields"] for name in names.split(", ")}
+    assert {*record, *person} - {"fields", "people"} == named
+
+    height, width, focal = record["height"], record["width"], record["focal"]
+    assert (focal, record["focal_source"]) == (900, "given")
+
+    def project(points):  # as the description of the fields says
+        return focal * points[:, :2] / points[:, 2:] + ((width - 1) / 2, (height - 1) / 2)
+
+    for kind in ("obj", "ply", "glb"):
+        mesh = trimesh.load(tmp_path / f"im01.{kind}", process=False, force="mesh")
+        to_camera = np.array(person["mesh_to_camera"])
+        placed = mesh.vertices @ to_camera[:3, :3].T + to_camera[:3, 3]
+        np.testing.assert_allclose(placed, vertices, atol=1e-4)
+    changed = load_image(tmp_path / "im01_overlay.png") != load_image(SAMPLE)
+    rows, columns = np.nonzero(changed.any(-1))
+    pixels = project(placed)
+    assert (pixels > 0).all() and (pixels < (width - 1, height - 1)).all()
+    outline = np.array((columns.min(), rows.min(), columns.max(), rows.max()))
+    np.testing.assert_allclose(outline, np.concatenate((pixels.min(0), pixels.max(0))), atol=1)
+    np.testing.assert_allclose(project(np.array(person["joints_3d"])), person["joints_2d"], atol=0.01)
+
+    rotmat = roma.rotvec_to_rotmat(torch.tensor(person["pose"]))
+    with torch.inference_mode():
+        body, joints = predictor.model.body_model(rotmat[None], torch.tensor(person["betas"])[None])
+    np.testing.assert_allclose(body[0].numpy() + person["translation"], vertices, atol=1e-4)
+    np.testing.assert_allclose(joints[0].numpy() + person["translation"], person["joints_3d"], atol=1e-4)
+
+
+@pytest.mark.parametrize("where", ["film.json", "film.csv", "--max_people=2"])
+def test_several_people(run, tmp_path, where):
+    image = load_image(SAMPLE)
+    two = np.concatenate((image, image[:, ::-1]), axis=1)
+    save_image(tmp_path / "two.png", two)
+    boxes = [WHERE, (two.shape[1] - WHERE[0] - WHERE[2], *WHERE[1:])]
+    if where.endswith("json"):
+        (tmp_path / where).write_text(json.dumps({"two.png": boxes}))
+    else:
+        rows = [",".join(map(str, ("two.png", *box))) for box in boxes]
+        (tmp_path / "film.csv").write_text("\n".join(["image,x,y,w,h", *rows]))
+    flags = [where] if where.startswith("--") else ["--boxes", tmp_path / where]
+    code, _, err = run("--output", tmp_path / "out", "--save=json,glb", *flags, img_path=tmp_path / "two.png")
+    assert (code, err) == (0, "")
+    people = record_of(tmp_path / "out", "two")["people"]
+    found = sorted(person["bbox"][0] for person in people)
+    np.testing.assert_allclose(found, [box[0] for box in boxes], atol=25)
+    assert {p.name for p in (tmp_path / "out").glob("*.glb")} == {"two.glb", "two_person2.glb"}
+
+
+def test_batches_change_nothing(predictor):
+    images = [load_image(SAMPLE), load_image(SAMPLE.with_name("im02.png"))]
+    sightings = [[predictor.sighting(WHERE)], [predictor.sighting((80, 20, 340, 570)), predictor.sighting(WHERE)]]
+    together = predictor.reconstruct(images, sightings)
+    assert [len(people) for people in together] == [1, 2]
+    for image, people, several in zip(images, together, sightings, strict=True):
+        for person, sighting in zip(people, several, strict=True):
+            alone = predictor(image, sighting.bbox)[0]
+            np.testing.assert_allclose(person.vertices, alone.vertices, atol=1e-4)
+            np.testing.assert_allclose(person.translation, alone.translation, atol=1e-3)
+
+
+def test_a_film(run, tmp_path, predictor):
+    """The woman moves right by 4 pixels a frame: so does the body, and the files tell the same story."""
+    image = load_image(SAMPLE)[::2, ::2]
+    rate, n = Fraction(10), 6
+    with write_video(tmp_path / "film.mp4", rate) as add:
+        for t in range(n):
+            add(np.roll(image, 4 * t, axis=1))
+    flags = ("--output", tmp_path / "out", "--save=all", "--smooth=0")
+    code, _, err = run(*flags, img_path=tmp_path / "film.mp4")
+    assert (code, err) == (0, "")
+    names = ("film_overlay.mp4", "film.json", "film.npz", "film.glb", "film.bvh")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(names)
+    assert read_video_info(tmp_path / "out" / "film_overlay.mp4") == (
+        n,
+        rate,
+        *(2 * np.ceil(np.array(image.shape[:2]) / 2)),
+    )
+
+    record = record_of(tmp_path / "out", "film")
+    (person,) = record["people"]
+    assert person["frames"] == list(range(n)) and all(person["seen"]) and record["rate"] == 10
+    joints_2d = np.array(person["joints_2d"])
+    moved = np.diff(joints_2d[:, 0, 0])
+    assert moved.mean() == pytest.approx(4, abs=1.5)
+    rotmat = roma.rotvec_to_rotmat(torch.tensor(person["pose"]))
+    with torch.inference_mode():
+        _, joints = predictor.model.body_model(rotmat, torch.tensor(person["betas"]).expand(n, 10))
+    joints = joints.numpy() + np.array(person["translation"])[:, None]
+    np.testing.assert_allclose(joints, person["joints_3d"], atol=1e-4)
+    middle = (np.array((record["width"], record["height"])) - 1) / 2
+    np.testing.assert_allclose(record["focal"] * joints[..., :2] / joints[..., 2:] + middle, joints_2d, atol=0.1)
+
+
+def test_a_film_without_people_says_so(run, tmp_path):
+    with write_video(tmp_path / "film.mp4", Fraction(10)) as add:
+        for _ in range(2):
+            add(np.full((64, 64, 3), 128, np.uint8))
+    code, _, err = run("--output", tmp_path / "out", img_path=tmp_path / "film.mp4")
+    assert code == 2 and "nobody was found" in err and not (tmp_path / "out").exists()
+
+
+CLASHES = {
+    "nothing": ([], "--img_path"),
+    "page and pictures": (["--serve", "--img_path=a.png"], "--serve"),
+    "two kinds of boxes": (["--img_path=a.png", "--bbox=1,2,3,4", "--boxes=b.csv"], "--boxes"),
+    "unknown kind": (["--img_path=a.png", "--save=fbx"], "--save"),
+    "nobody": (["--img_path=a.png", "--max_people=0"], "--max_people"),
+    "no boxes": (["--img_path=a.png", "--boxes=missing.csv"], "missing.csv"),
+    "no numbers": (["--img_path=a.png", "--boxes=words.csv"], "words.csv"),
+}
+
+
+@pytest.mark.parametrize("case", CLASHES.values(), ids=CLASHES.keys())
+def test_flags_that_make_no_sense(tmp_path, monkeypatch, capsys, case):
+    flags, message = case
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.csv").write_text("a.png,left,right,up,down\n")
+    monkeypatch.setattr("sys.argv", ["demo.py", *flags])
+    with pytest.raises(SystemExit) as stop:
+        demo.main()
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.count("\n") == 1 and message in err

@@ -1,0 +1,145 @@
+"""What is measured on synthetic people: the yardstick, viewpoints, sheets of pictures, speed and memory."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts import benchmark_synthetic
+from scripts.benchmark_synthetic import line_fit, measure_memory, measure_speed
+from scripts.lib.keypoint_sheets import LEFT, RIGHT, draw_keypoints, sheet
+from scripts.lib.synthetic_statistics.yardstick import LIMBS, MIRRORED, compare
+from scripts.synthetic_statistics import viewer_directions
+from utils.errors import UserError
+from utils.skeleton import J24
+
+
+@pytest.fixture
+def labels():
+    """Twenty people with left and right well apart, all keypoints visible."""
+    rng = np.random.default_rng(0)
+    xy = rng.uniform(-0.8, 0.8, (20, 24, 2))
+    xy[:, LIMBS, 0] = [0.5 if J24[j].startswith("L_") else -0.5 for j in LIMBS] + rng.normal(0, 0.05, (20, 12))
+    return np.concatenate((xy, np.ones((20, 24, 1))), -1)
+
+
+def test_a_perfect_reading_and_its_mirror_image(labels):
+    exact, mirrored = compare(labels[:, LIMBS, :2], labels), compare(labels[:, MIRRORED, :2], labels)
+    assert exact.pck(0.001) == 1 and exact.judged.all() and not exact.mirrored.any()
+    assert mirrored.mirrored.all() and mirrored.pck(0.1) < 0.1
+    summary = mirrored[np.arange(20) < 5].summary()
+    assert summary["people"] == summary["judged"] == 5 and summary["swapped"] == 1 and summary["swapped_pm"] == 0
+
+
+def test_distances_count_in_boxes_and_visible_keypoints_alone(labels):
+    size = np.ptp(labels[..., :2], axis=1).max(-1)[:, None, None]
+    off = labels[:, LIMBS, :2] + np.array((0.07, 0)) * size
+    reading = compare(off, labels)
+    assert reading.pck(0.05) == 0 and reading.pck(0.1) == 1
+    np.testing.assert_allclose(reading.error, 0.07)
+    hidden = labels.copy()
+    hidden[:, LIMBS[1:], 2] = 0.5
+    off[:, 1:] += 5
+    reading = compare(off, hidden)
+    assert reading.pck(0.1) == 1 and np.isnan(reading.error[:, 1:]).all()
+    assert not reading.judged.any()  # one keypoint does not tell left from right
+
+
+def test_intervals_hold_what_they_say():
+    """Of many surveys of 300 people whose keypoints go wrong together, about 95 % hold the true share."""
+    rng = np.random.default_rng(1)
+    labels = np.concatenate((rng.uniform(-1, 1, (300, 24, 2)), np.ones((300, 24, 1))), -1)
+    held = 0
+    for _ in range(200):
+        lost = rng.random(300) < 0.2
+        reading = compare(labels[:, LIMBS, :2] + 9 * lost[:, None, None], labels)
+        summary = reading.summary()
+        held += abs(summary["pck@0.1"] - 0.8) < summary["pck@0.1_pm"]
+    assert 0.88 < held / 200 <= 1
+
+
+def test_viewer_directions():
+    quarter = np.pi / 2
+    poses = np.zeros((4, 24, 3))
+    poses[0, 0] = (2 * quarter, 0, 0)  # upright before the viewer, whose camera has y down, and facing it
+    poses[1, 0] = (0, 0, 2 * quarter)  # upright, the back to the viewer
+    poses[2, 0] = 2 * quarter * np.array((np.sqrt(0.5), 0, np.sqrt(0.5)))  # facing the picture's right
+    poses[3, 0] = (quarter, 0, 0)  # facing up the picture, the feet to the viewer
+    azimuth, elevation, angle = viewer_directions(poses)
+    np.testing.assert_allclose(angle, (0, 180, 90, 90), atol=1e-6)
+    np.testing.assert_allclose(elevation, (0, 0, 0, -90), atol=1e-5)
+    # who faces the picture's right shows the viewer the right side
+    np.testing.assert_allclose(np.abs(azimuth[:3]), (0, 180, 90), atol=1e-5)
+    assert azimuth[2] == pytest.approx(-90)
+
+
+def test_keypoints_are_drawn_where_they_are():
+    labels = np.zeros((24, 3))
+    for name, x in (("L_Knee", 0.5), ("R_Knee", -0.5)):
+        labels[J24.index(name)] = (x, 0, 1)
+    image = draw_keypoints(np.full((101, 101, 3), 128, np.uint8), labels)
+    assert tuple(image[50, 75]) == LEFT and tuple(image[50, 25]) == RIGHT
+    changed = (image != 128).any(-1)
+    assert changed.sum() < 100 and not changed[:, 35:65].any()  # no bone to what has no label
+    labels[J24.index("L_Knee"), 2] = 0.5
+    assert tuple(draw_keypoints(np.full((101, 101, 3), 128, np.uint8), labels)[50, 75]) == (0, 0, 0)
+
+
+def test_a_sheet_fills_its_last_row_with_white():
+    tiles = [np.full((4, 6, 3), k, np.uint8) for k in range(5)]
+    picture = sheet(tiles, columns=3)
+    assert picture.shape == (8, 18, 3)
+    assert (picture[4:, 6:12] == 4).all() and (picture[4:, 12:] == 255).all()
+
+
+def test_line_fit_finds_slope_and_doubt():
+    x = np.arange(200.0)
+    slope, off = line_fit(x, 3 * x + 7)
+    assert slope == pytest.approx(3) and off < 1e-9
+    slope, off = line_fit(x, 3 * x + np.random.default_rng(2).normal(0, 10, 200))
+    assert abs(slope - 3) < 2 * off and off < 0.1
+
+
+class Draws:
+    """A data set that costs nothing, in a process that is said to grow by `leak` MB a sample."""
+
+    def __init__(self, leak=0.0):
+        self.leak, self.drawn = leak, 0
+
+    def __getitem__(self, index):
+        self.drawn += 1
+        return index
+
+    def memory_mb(self):
+        return 900 + self.leak * self.drawn
+
+
+@pytest.mark.parametrize("leak", [0, 0.05])
+def test_a_leak_shows_as_a_slope(capsys, monkeypatch, leak):
+    draws = Draws(leak)
+    monkeypatch.setattr(benchmark_synthetic, "memory_mb", draws.memory_mb)
+    measure_memory(draws, 2000, np.inf)
+    slope = float(capsys.readouterr().out.split("second half: ")[1].split()[0])
+    assert slope == pytest.approx(1e5 * leak)
+
+
+def test_resident_memory_is_what_the_kernel_says():
+    status = Path("/proc/self/status").read_text().splitlines()
+    kilobytes = int(next(line for line in status if line.startswith("VmRSS")).split()[1])
+    assert benchmark_synthetic.memory_mb() == pytest.approx(kilobytes * 1024 / 1e6, rel=0.05)
+
+
+def test_too_short_a_look_at_memory_says_so(monkeypatch):
+    monkeypatch.setattr(benchmark_synthetic, "READ_EVERY", 1)
+    with pytest.raises(UserError, match="say nothing of memory"):
+        measure_memory(Draws(), 20, 0.0)
+
+
+def test_speed_is_told_by_both_clocks(capsys):
+    class Works:
+        def __getitem__(self, index):
+            return sum(range(20_000))
+
+    measure_speed(Works(), 50)
+    out = capsys.readouterr().out
+    assert "samples/s per core by processor time" in out and "samples/s by wall time" in out

@@ -1,0 +1,167 @@
+"""Real processes over gloo; the whole program is run in test_main.py."""
+
+import os
+import socket
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+from torch import nn
+
+from utils.errors import UserError
+from utils.train import distributed
+from utils.train.distributed import (
+    any_rank,
+    broadcast_buffers,
+    choose_device,
+    data_parallel,
+    from_rank_zero,
+    gather_rows,
+    gather_states,
+    let_rank_zero_speak,
+    mean_over_ranks,
+    process_group,
+    rank,
+    seed_everything,
+    unwrap,
+)
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.norm = nn.BatchNorm1d(4)
+        self.unused = nn.Linear(4, 4)
+        self.register_buffer("constant", torch.full((3,), float(rank())), persistent=False)
+
+    def forward(self, x):
+        return self.norm(self.layer(x))
+
+
+def work(process: int, processes: int, port: int, results):
+    """Everything that needs company, in one go: starting processes is what takes the time."""
+    environment = {"RANK": process, "LOCAL_RANK": process, "WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1"}
+    os.environ.update({key: str(value) for key, value in environment.items()}, MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    with process_group(choose_device("cpu")):
+        # 5 rows over 3 ranks and 1 row over 3 ranks, which leaves two with none
+        rows = {n: gather_rows(torch.arange(2.0 * n).view(n, 2)[process::processes]) for n in (5, 1, 0)}
+        words = [from_rank_zero(text if process == 0 else "other") for text in ("", "größer")]
+        flags = any_rank(process == 1, False)
+        states = gather_states({"rank": process, "rng": torch.full((process,), process)})
+        mean = mean_over_ranks(torch.tensor([float(process), 1.0]))
+
+        seed_everything(0, process)
+        model = data_parallel(Network(), find_unused_parameters=True)
+        x = torch.randn(8, 4)
+        model(x).square().sum().backward()
+        network = unwrap(model)
+        running_mean = network.norm.running_mean.clone()
+        broadcast_buffers(network)
+        results.put(
+            {
+                "rank": process,
+                "rows": {n: value.tolist() for n, value in rows.items()},
+                "mean": mean.tolist(),
+                "words": words,
+                "flags": flags,
+                "states": [(state["rank"], state["rng"].tolist()) for state in states],
+                "weight": network.layer.weight.tolist(),
+                "grad": network.layer.weight.grad.tolist(),
+                "own_mean": running_mean.tolist(),
+                "mean_of_zero": network.norm.running_mean.tolist(),
+                "constant": network.constant.tolist(),
+                "keys": list(network.state_dict()),
+            }
+        )
+
+
+@pytest.fixture(scope="module")
+def three_ranks():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    queue = mp.get_context("spawn").SimpleQueue()
+    context = mp.spawn(work, args=(3, port, queue), nprocs=3, join=False)
+    results = sorted((queue.get() for _ in range(3)), key=lambda result: result["rank"])
+    context.join()
+    return results
+
+
+@pytest.mark.parametrize("n", [5, 1, 0])
+def test_every_row_arrives_once_everywhere(three_ranks, n):
+    for result in three_ranks:
+        rows = np.array(result["rows"][n]).reshape(-1, 2)
+        np.testing.assert_array_equal(rows[rows[:, 0].argsort()], np.arange(2.0 * n).reshape(n, 2))
+
+
+def test_words_flags_and_states_are_known_to_all(three_ranks):
+    for result in three_ranks:
+        assert result["words"] == ["", "größer"] and result["flags"] == [True, False]
+        assert result["states"] == [(0, []), (1, [1]), (2, [2, 2])]
+
+
+def test_mean_over_ranks(three_ranks):
+    assert all(result["mean"] == [1.0, 1.0] for result in three_ranks)
+
+
+def test_weights_and_gradients_agree_and_statistics_come_from_rank_zero(three_ranks):
+    first, *others = three_ranks
+    for result in others:
+        assert result["weight"] == first["weight"]
+        np.testing.assert_allclose(result["grad"], first["grad"], rtol=1e-6)
+        assert result["own_mean"] != first["own_mean"]  # each saw data of its own
+        assert result["mean_of_zero"] == first["own_mean"]
+    assert not any(key.startswith("module.") for key in first["keys"])
+
+
+def test_constants_are_not_sent_around(three_ranks):
+    assert [result["constant"][0] for result in three_ranks] == [0, 1, 2]
+
+
+def test_alone_everything_is_the_identity(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    model, rows = nn.Linear(2, 2), torch.randn(3, 2)
+    with process_group(torch.device("cpu")):
+        assert data_parallel(model) is model and unwrap(model) is model
+        assert gather_rows(rows) is rows and mean_over_ranks(rows) is rows
+
+
+def test_seeds_are_streams_of_their_own():
+    drawn = []
+    for key in [(0,), (0, 0, 1), (0, 1, 0), (1, 0, 0), (0,)]:
+        seed_everything(*key)
+        drawn.append((torch.rand(1).item(), np.random.rand()))
+    assert drawn[0] == drawn[-1] and len(set(drawn)) == 4
+
+
+@pytest.mark.parametrize("device", ["tpu9", "cuda:x", "mps"])
+def test_impossible_devices(device):
+    with pytest.raises(UserError, match="--device"):
+        choose_device(device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_no_gpu():
+    assert choose_device("auto") == torch.device("cpu")
+    with pytest.raises(UserError, match="--device cpu"):
+        choose_device("cuda")
+
+
+def test_other_ranks_let_rank_zero_speak_first(monkeypatch):
+    waited = []
+    monkeypatch.setattr(distributed.time, "sleep", waited.append)
+
+    @let_rank_zero_speak
+    def main():
+        raise UserError("no such file")
+
+    with pytest.raises(UserError, match=r"^no such file$"):
+        main()
+    assert not waited
+    monkeypatch.setenv("RANK", "2")
+    with pytest.raises(UserError, match="on rank 2"):
+        main()
+    assert waited

@@ -1,0 +1,77 @@
+"""What a user may point at, on real files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from utils.errors import UserError
+from utils.media.find import find_media, is_video, load_images, name_results
+from utils.media.images import save_image
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("9.png", "10.PNG", "2.jpg", "film.MP4", ".hidden.png", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "9.png").touch()
+    return tmp_path
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def test_a_folder_means_the_pictures_and_videos_in_it_in_the_order_of_their_numbers(folder):
+    assert names(find_media([folder])) == ["2.jpg", "9.png", "10.PNG", "film.MP4"]
+
+
+def test_globs_reach_deep(folder):
+    assert names(find_media([f"{folder}/*.png"])) == ["9.png"]
+    assert names(find_media([f"{folder}/**/9.*"])) == ["9.png", "9.png"]
+
+
+def test_files_keep_their_order_and_come_once(folder):
+    given = [folder / "9.png", folder / "2.jpg", f"{folder}/9*"]
+    assert names(find_media(given)) == ["9.png", "2.jpg"]
+
+
+def test_named_files_are_left_to_their_reader(folder):
+    assert names(find_media([folder / "notes.txt", folder / "missing[1].png"][:1])) == ["notes.txt"]
+    assert names(find_media(["nowhere.png"])) == ["nowhere.png"]
+
+
+def test_a_bracket_in_a_name_is_no_glob(folder):
+    (folder / "a[1].png").touch()
+    assert names(find_media([folder / "a[1].png"])) == ["a[1].png"]
+
+
+@pytest.mark.parametrize("pattern", ["more/*.jpg", "empty"])
+def test_nothing_there_is_told(folder, pattern):
+    (folder / "empty").mkdir()
+    with pytest.raises(UserError, match="no pictures or videos"):
+        find_media([folder / pattern])
+
+
+def test_videos_go_by_their_suffix():
+    assert is_video(Path("a/b.MOV")) and not is_video(Path("mp4.png"))
+
+
+def test_results_never_share_a_file():
+    paths = [Path(p) for p in ("a/im.png", "b/im.jpg", "b/IM.tif", "c/im_overlay.png", "c/other.png")]
+    results = name_results(paths)
+    files = [f"{name}{ending}".lower() for name in results for ending in (".png", "_overlay.png", "_person2.obj")]
+    assert results[0] == "im" and results[4] == "other" and len(set(files)) == len(files)
+
+
+def test_one_bad_picture_does_not_stop_the_others(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    paths = [tmp_path / f"{i}.png" for i in range(6)]
+    for path in paths:
+        save_image(path, image)
+    paths[2].write_bytes(paths[2].read_bytes()[:60])
+    loaded = list(load_images(paths))
+    assert [path for path, _ in loaded] == paths
+    assert [isinstance(result, UserError) for _, result in loaded] == [False, False, True, False, False, False]
+    np.testing.assert_array_equal(loaded[5][1], image)

@@ -1,0 +1,75 @@
+"""What the demo writes for a photograph: pictures, meshes, numbers, a page."""
+
+from pathlib import Path
+
+import numpy as np
+
+from utils.export.html_viewer import viewer_page
+from utils.export.meshes import save_mesh
+from utils.export.records import save_json, save_npz
+from utils.files import write_text
+from utils.media.images import save_image
+from utils.render.panels import draw_keypoints, draw_overlay, draw_sheet, draw_side_view
+
+SHEET_HEIGHT = 1200  # pixels; the overlay alone keeps the photograph's resolution
+VIEW_SIDE = 1000  # pixels of the side and top views
+VIEWS = {"side": {"angle_deg": 90}, "top": {"angle_deg": 0, "tilt_deg": 90}}
+
+
+class PhotoResults:
+    """Draws and writes the results of photographs. faces (F, 3), colors (V, 3) uint8 and body name of all people."""
+
+    def __init__(self, faces: np.ndarray, colors: np.ndarray, body: str, renderer: str = "warp"):
+        self.faces, self.colors, self.body, self.renderer = faces, colors, body, renderer
+
+    def write(self, folder: Path, name: str, image: np.ndarray, people: list, kinds: set[str]) -> list[Path]:
+        """people: of demo.Person in the photograph (H, W, 3) uint8. kinds: of utils.demo.options.PHOTO_KINDS, beside
+        sheet and overlay -> the files, each complete, in the order they were written."""
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+
+        def file(ending: str) -> Path:
+            written.append(folder / f"{name}{ending}")
+            return written[-1]
+
+        overlay, group = self.overlay(image, people), self.group(people)
+        save_image(file(".png"), draw_sheet(image, overlay, *group[:2], SHEET_HEIGHT, self.renderer))
+        save_image(file("_overlay.png"), overlay)
+        for view in (view for view in VIEWS if view in kinds):
+            picture = draw_side_view(*group[:2], VIEW_SIDE, VIEW_SIDE, backend=self.renderer, **VIEWS[view])
+            save_image(file(f"_{view}.png"), picture)
+        if "keypoints" in kinds:
+            save_image(
+                file("_keypoints.png"), draw_keypoints(image, [person.record()["joints_2d"] for person in people])
+            )
+        for kind in (kind for kind in ("obj", "ply", "glb") if kind in kinds):
+            for number, person in enumerate(people, 1):
+                path = file(f".{kind}" if number == 1 else f"_person{number}.{kind}")
+                save_mesh(path, person.vertices, self.faces, self.colors)
+        if "html" in kinds:
+            write_text(file(".html"), viewer_page(name, *group, overlay))
+        if kinds & {"npz", "json"}:
+            picture, records = self.describe(image, people), [person.record() for person in people]
+            for kind, save in (("json", save_json), ("npz", save_npz)):
+                if kind in kinds:
+                    save(file(f".{kind}"), picture, records)
+        return written
+
+    def overlay(self, image: np.ndarray, people: list) -> np.ndarray:
+        bodies = [person.to_camera(person.vertices) for person in people]
+        return draw_overlay(image, bodies, self.faces, [person.perspective for person in people], self.renderer)
+
+    def group(self, people: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All people as one mesh in the photograph's camera frame: vertices, faces, colours."""
+        vertices = np.concatenate([person.to_camera(person.vertices) for person in people])
+        faces = np.concatenate([self.faces + i * len(self.colors) for i in range(len(people))])
+        return vertices, faces, np.tile(self.colors, (len(people), 1))
+
+    def describe(self, image: np.ndarray, people: list) -> dict:
+        """What utils.export.records wants to know of the picture."""
+        height, width = image.shape[:2]
+        focal = people[0].focal
+        return {
+            **{"width": width, "height": height, "body": self.body},
+            **{"focal": focal.pixels, "focal_source": focal.source},
+        }

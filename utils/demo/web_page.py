@@ -1,0 +1,132 @@
+"""The demo as a page in the browser: `python demo.py --serve`. Needs Gradio (requirements-page.txt).
+
+Only this computer sees it unless --host says otherwise. A photograph is deleted as soon as it is read; results go to
+the browser inside the page, so that none stays on the server.
+"""
+
+import base64
+import html
+import os
+import tempfile
+from pathlib import Path
+
+from utils.errors import UserError
+from utils.export.html_viewer import viewer_page
+from utils.export.meshes import save_mesh
+from utils.export.records import save_json, save_npz
+from utils.media.find import PICTURES
+from utils.media.images import load_image, save_image
+from utils.paths import SAMPLES
+
+MAX_MEGABYTES = 20  # of an upload
+MAX_PIXELS = 40_000_000  # of a photograph
+MAX_PEOPLE = 5
+WAITING = 16  # visitors; who comes after them is told to come back
+MEDIA_TYPES = {".png": "image/png", ".glb": "model/gltf-binary", ".json": "application/json"}
+
+
+def serve(predictor, results, host: str, port: int):
+    """Show the page until the process is interrupted. predictor: demo.Predictor; results: PhotoResults."""
+    with tempfile.TemporaryDirectory(prefix="smpl-pose-page-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # where uploads lie until they are read
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        page, gradio = build_page(predictor, results)
+        print(f"page     http://{host}:{port} (Ctrl-C ends it)", flush=True)
+        try:
+            page.queue(max_size=WAITING, default_concurrency_limit=1).launch(
+                server_name=host,
+                server_port=port,
+                share=False,
+                quiet=True,
+                max_file_size=f"{MAX_MEGABYTES}mb",
+                footer_links=[],
+                theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+                ssr_mode=False,
+                pwa=False,
+            )
+        except OSError as error:
+            raise UserError(f"no page at {host}:{port} ({error}); choose another --port or --host") from error
+
+
+def build_page(predictor, results) -> tuple:
+    """-> the Gradio app, and Gradio. UserError where it is not installed."""
+    try:
+        import gradio
+    except ImportError as error:
+        raise UserError("--serve needs Gradio: pip install -r requirements-page.txt") from error
+
+    def run(upload: str | None, sample: str | None, max_people: int):
+        try:
+            shown, links = reconstruct(predictor, results, upload, sample, int(max_people))
+        except UserError as error:
+            shown, links = f"<p role='alert'>Sorry: {html.escape(str(error))}.</p>", ""
+        return shown, links, None
+
+    with gradio.Blocks(title="SMPL-Pose", analytics_enabled=False, delete_cache=(60, 600)) as page:
+        gradio.Markdown("# SMPL-Pose\nA 3D body from a photograph. Nothing you upload is kept.")
+        with gradio.Row():
+            with gradio.Column(scale=1):
+                upload = gradio.File(label=f"Your photograph, up to {MAX_MEGABYTES} MB", file_types=list(PICTURES))
+                sample = gradio.Radio(sample_names(), label="or a sample", value=next(iter(sample_names()), None))
+                people = gradio.Slider(1, MAX_PEOPLE, value=1, step=1, label="People at most")
+                button = gradio.Button("Reconstruct", variant="primary")
+            with gradio.Column(scale=3):
+                view = gradio.HTML(label="Overlay, and the body to turn")
+                files = gradio.HTML(label="Files")
+        button.click(run, [upload, sample, people], [view, files, upload], api_name="reconstruct")
+    return page, gradio
+
+
+def sample_names() -> list[str]:
+    return [path.name for path in sorted(SAMPLES.glob("*.png"))]
+
+
+def reconstruct(predictor, results, upload: str | None, sample: str | None, max_people: int) -> tuple[str, str]:
+    """A photograph -> HTML that shows the result, HTML with links that hold the files. Deletes the upload.
+
+    UserError, without any path of the server, where there is no photograph or it cannot be read.
+    """
+    path = Path(upload) if upload else SAMPLES / (sample if sample in sample_names() else "")
+    if path == SAMPLES:
+        raise UserError("no photograph: upload one, or pick a sample")
+    try:
+        image = load_image(path, MAX_PIXELS)
+        focal = predictor.focal(image, path)
+    except UserError as error:
+        raise UserError(str(error).replace(str(path), path.name)) from None
+    finally:
+        if upload:
+            path.unlink(missing_ok=True)
+    sightings = predictor.find(image, max_people=min(max(max_people, 1), MAX_PEOPLE))
+    (people,) = predictor.reconstruct([image], [sightings], [focal])
+
+    overlay = results.overlay(image, people)
+    viewer = html.escape(viewer_page(path.stem, *results.group(people), overlay), quote=True)
+    found = [person for person in people if person.score is not None]
+    count = "1 person" if len(found) == 1 else f"{len(found)} people"
+    note = f"{count} found" if found else "Nobody was found: the whole picture is taken for one person"
+    shown = (
+        f"<p>{note}</p><iframe title='result' sandbox='allow-scripts' srcdoc=\"{viewer}\" "
+        "style='width: 100%; height: 70vh; border: 0'></iframe>"
+    )
+    return shown, " ".join(file_links(results, path.stem, image, overlay, people))
+
+
+def file_links(results, name: str, image, overlay, people: list) -> list[str]:
+    """Links that hold the files themselves."""
+    picture, records = results.describe(image, people), [person.record() for person in people]
+    with tempfile.TemporaryDirectory(prefix="smpl-pose-") as folder:
+        folder = Path(folder)
+        save_image(folder / "overlay.png", overlay)
+        for number, person in enumerate(people, 1):
+            save_mesh(folder / f"body{number}.glb", person.vertices, results.faces, results.colors)
+        save_json(folder / "bodies.json", picture, records)
+        save_npz(folder / "bodies.npz", picture, records)
+        return [_link(path, f"{name}_{path.name}") for path in sorted(folder.iterdir())]
+
+
+def _link(path: Path, name: str) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    kind = MEDIA_TYPES.get(path.suffix, "application/octet-stream")
+    name = html.escape(name, quote=True)
+    return f'<a style="margin-right: 1em" download="{name}" href="data:{kind};base64,{data}">{name}</a>'

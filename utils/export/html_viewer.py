@@ -1,0 +1,46 @@
+"""One HTML file that shows a mesh to turn, in any browser, without a network: all it needs is inside."""
+
+import base64
+import html
+import io
+import json
+from pathlib import Path
+from string import Template
+
+import numpy as np
+from PIL import Image
+
+from utils.export.gltf import vertex_normals
+from utils.export.meshes import UPRIGHT
+
+TEMPLATE = Path(__file__).with_name("viewer.html")
+PICTURE_SIDE = 1600  # pixels; larger pictures are scaled down beside the mesh
+
+
+def viewer_page(
+    title: str, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, picture: np.ndarray | None = None
+) -> str:
+    """HTML with a mesh, vertices (V, 3) metres in the camera frame, faces (F, 3), colors (V, 3) uint8 sRGB, and, where
+    given, a picture (H, W, 3) uint8 beside it."""
+    upright = vertices * UPRIGHT
+    arrays = {
+        "positions": upright.astype("<f4"),
+        "normals": vertex_normals(upright, faces).astype("<f4"),
+        "colors": colors.astype("u1"),
+        "indices": faces.astype("<u4"),
+    }
+    mesh = json.dumps({name: _base64(array.tobytes()) for name, array in arrays.items()})
+    shown = "" if picture is None else f'<img alt="{html.escape(title)}" src="{data_url(picture, "JPEG")}">'
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(title=html.escape(title), mesh=mesh, picture=shown)
+
+
+def data_url(picture: np.ndarray, kind: str) -> str:
+    """A picture (H, W, 3) uint8 as the address that holds it, at most PICTURE_SIDE pixels a side."""
+    image, file = Image.fromarray(picture), io.BytesIO()
+    image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    image.save(file, kind, quality=88)
+    return f"data:image/{kind.lower()};base64,{_base64(file.getvalue())}"
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

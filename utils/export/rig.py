@@ -1,0 +1,125 @@
+"""Bodies in motion as files that Blender, Unity and Unreal play: a rigged, animated .glb and a .bvh.
+
+Both have y up and z towards the viewer, metres, and the skeleton of 24 joints, whose rest pose is the body's own with
+its arms spread. What skinning cannot say, SMPL's pose-dependent corrections, is left out; the open body has none.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from utils.export.gltf import Gltf
+from utils.export.meshes import UPRIGHT
+from utils.files import write_text
+from utils.skeleton import SMPL_JOINTS, SMPL_PARENTS
+
+INFLUENCES = 8  # joints that move a vertex: two of glTF's sets of four
+TIP = 0.3  # of a leaf bone, in lengths of the bone before it
+CHILDREN = [[c for c, p in enumerate(SMPL_PARENTS) if p == j] for j in range(len(SMPL_PARENTS))]
+
+
+class RestBody(NamedTuple):
+    """One person's body in the rest pose, canonical frame (y up, faces +z)."""
+
+    vertices: np.ndarray  # (V, 3) metres
+    joints: np.ndarray  # (24, 3) metres
+    weights: np.ndarray  # (V, 24), rows sum to 1
+    faces: np.ndarray  # (F, 3)
+
+
+class Motion(NamedTuple):
+    """Frames of one person, camera frame (y down, z away)."""
+
+    rotmat: np.ndarray  # (T, 24, 3, 3) parent-relative, joint 0 global
+    translation: np.ndarray  # (T, 3) metres: body model's output + translation = where the body is
+    times: np.ndarray  # (T,) seconds
+
+
+def save_rigged_glb(path: str | Path, body: RestBody, motion: Motion, colors: np.ndarray | None = None):
+    """Write a skinned mesh, its skeleton and its animation, atomically. colors (V, 3) uint8 sRGB."""
+    rotmat, root = _upright(body, motion)
+    gltf = Gltf()
+    order = np.argsort(-body.weights, axis=1, kind="stable")[:, :INFLUENCES]
+    weights = np.take_along_axis(body.weights, order, 1)
+    weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    order = np.where(weights > 0, order, 0).astype(np.uint8)  # unused places point at joint 0, as the standard asks
+    sets = {f"JOINTS_{i}": order[:, 4 * i : 4 * i + 4] for i in range(INFLUENCES // 4)}
+    sets |= {f"WEIGHTS_{i}": weights[:, 4 * i : 4 * i + 4] for i in range(INFLUENCES // 4)}
+    mesh = gltf.add_mesh(body.vertices, body.faces, colors, **sets)
+
+    joints = [gltf.add("nodes", node) for node in _joint_nodes(body.joints)]
+    inverse = np.tile(np.eye(4, dtype=np.float32), (len(joints), 1, 1))
+    inverse[:, :3, 3] = -body.joints
+    skin = gltf.add("skins", {"joints": joints, "skeleton": 0, "inverseBindMatrices": gltf.add_array(inverse)})
+    gltf.add_to_scene(joints[0])
+    gltf.add_to_scene(gltf.add("nodes", {"name": "body", "mesh": mesh, "skin": skin}))
+
+    times = gltf.add_array(motion.times.astype(np.float32), bounds=True)
+    channels, samplers = [], []
+    moves = [(0, "translation", root)] + [(j, "rotation", _quaternions(rotmat[:, j])) for j in range(len(joints))]
+    for node, property_, values in moves:
+        samplers.append(
+            {"input": times, "output": gltf.add_array(values.astype(np.float32)), "interpolation": "LINEAR"}
+        )
+        channels.append({"sampler": len(samplers) - 1, "target": {"node": node, "path": property_}})
+    gltf.add("animations", {"name": "motion", "channels": channels, "samplers": samplers})
+    gltf.save(path)
+
+
+def save_bvh(path: str | Path, body: RestBody, motion: Motion):
+    """Write skeleton and motion as Biovision hierarchy, in metres, atomically. Frames are evenly spaced."""
+    rotmat, root = _upright(body, motion)
+    lines = ["HIERARCHY", *_bvh_joint(0, body.joints, 0)]
+    step = np.diff(motion.times).mean() if len(motion.times) > 1 else 1 / 30
+    lines += ["MOTION", f"Frames: {len(rotmat)}", f"Frame Time: {step:.8f}"]
+    angles = Rotation.from_matrix(rotmat.reshape(-1, 3, 3)).as_euler("ZXY", degrees=True)
+    angles = angles.reshape(len(rotmat), -1, 3)[:, _depth_first(0)].reshape(len(rotmat), -1)
+    lines += [" ".join(f"{value:.6f}" for value in row) for row in np.hstack((root, angles)).tolist()]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _upright(body: RestBody, motion: Motion) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations (T, 24, 3, 3) and places of the root joint (T, 3) in the files' frame."""
+    rotmat = motion.rotmat.astype(np.float64).copy()
+    rotmat[:, 0] = UPRIGHT[:, None] * rotmat[:, 0]
+    return rotmat, (body.joints[0] + motion.translation) * UPRIGHT
+
+
+def _joint_nodes(joints: np.ndarray) -> list[dict]:
+    nodes = []
+    for j, (name, parent) in enumerate(zip(SMPL_JOINTS, SMPL_PARENTS, strict=True)):
+        offset = joints[j] - (joints[parent] if j else 0)
+        node = {"name": name, "translation": offset.tolist(), "rotation": [0, 0, 0, 1]}
+        nodes.append(node | ({"children": CHILDREN[j]} if CHILDREN[j] else {}))
+    return nodes
+
+
+def _quaternions(rotmat: np.ndarray) -> np.ndarray:
+    """(T, 3, 3) -> (T, 4) x, y, z, w, neighbours on the same side, so that players take the short way between them."""
+    quaternions = Rotation.from_matrix(rotmat).as_quat()
+    turned = np.sign((quaternions[1:] * quaternions[:-1]).sum(1))
+    quaternions[1:] *= np.cumprod(np.where(turned < 0, -1, 1))[:, None]
+    return quaternions
+
+
+def _depth_first(joint: int) -> list[int]:
+    return [joint] + [j for child in CHILDREN[joint] for j in _depth_first(child)]
+
+
+def _bvh_joint(joint: int, joints: np.ndarray, depth: int) -> list[str]:
+    indent = "\t" * depth
+    parent = SMPL_PARENTS[joint]
+    offset = joints[joint] - joints[parent] if joint else np.zeros(3)
+    places = "Xposition Yposition Zposition " if joint == 0 else ""
+    lines = [f"{indent}{'JOINT' if joint else 'ROOT'} {SMPL_JOINTS[joint]}", f"{indent}{{"]
+    lines += [f"{indent}\tOFFSET {offset[0]:.6f} {offset[1]:.6f} {offset[2]:.6f}"]
+    lines += [f"{indent}\tCHANNELS {6 if joint == 0 else 3} {places}Zrotation Xrotation Yrotation"]
+    for child in CHILDREN[joint]:
+        lines += _bvh_joint(child, joints, depth + 1)
+    if not CHILDREN[joint]:
+        tip = TIP * offset
+        lines += [f"{indent}\tEnd Site", f"{indent}\t{{"]
+        lines += [f"{indent}\t\tOFFSET {tip[0]:.6f} {tip[1]:.6f} {tip[2]:.6f}", f"{indent}\t}}"]
+    return [*lines, f"{indent}}}"]

@@ -1,0 +1,89 @@
+"""What a user points at: pictures, folders, globs, videos as one list of files, and a name for the results of each."""
+
+import glob
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import UserError
+from utils.media.images import load_image
+from utils.media.prefetch import ahead
+
+PICTURES = (
+    *(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm"),
+    *(".jp2", ".avif", ".tga", ".heic", ".heif"),
+)
+VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ts")
+DERIVED = r"_(overlay|side|top|keypoints|person\d+)"  # what the names of results add to that of the photograph
+LOAD_AHEAD = 2  # pictures decoded while the network is busy: bounds the memory
+
+
+def find_media(patterns: Iterable[str | Path]) -> list[Path]:
+    """Files, folders (pictures and videos directly inside) and globs (`photos/*.jpg`, `**` for all depths) -> files,
+    each once, in the order given and by name inside folders and globs, numbers by their value.
+
+    A file that is named is taken whatever it is called, and whether it exists or not: its reader says what is wrong.
+    UserError where a folder or glob holds nothing.
+    """
+    found = []
+    for pattern in map(str, patterns):
+        path = Path(pattern)
+        if path.is_dir():
+            inside = [file for file in path.iterdir() if _is_medium(file)]
+            if not inside:
+                raise UserError(
+                    f"no pictures or videos in folder {path}; name them, or use a glob such as '{path}/**/*'"
+                )
+            found += sorted(inside, key=_natural)
+        elif not path.exists() and glob.has_magic(pattern):
+            inside = [Path(name) for name in glob.glob(pattern, recursive=True)]
+            inside = [file for file in inside if _is_medium(file)]
+            if not inside:
+                raise UserError(f"no pictures or videos match {pattern}; check it, and quote it against the shell")
+            found += sorted(inside, key=_natural)
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEOS
+
+
+def name_results(paths: list[Path]) -> list[str]:
+    """A name for the results of each file: its stem, numbered where that, or a file derived from it, is taken."""
+    names = []
+    for path in paths:
+        candidates = (path.stem if n == 1 else f"{path.stem}-{n}" for n in range(1, len(paths) + 2))
+        names.append(next(name for name in candidates if not any(_clash(name, other) for other in names)))
+    return names
+
+
+def load_images(paths: list[Path]) -> Iterator[tuple[Path, np.ndarray | UserError]]:
+    """Read pictures in a thread, a few ahead -> path and (H, W, 3) uint8 RGB, or why it cannot be read."""
+
+    def load(path: Path) -> tuple[Path, np.ndarray | UserError]:
+        try:
+            return path, load_image(path)
+        except UserError as error:
+            return path, error
+
+    yield from ahead(map(load, paths), LOAD_AHEAD)
+
+
+def _is_medium(path: Path) -> bool:
+    visible = not path.name.startswith(".")
+    return visible and path.suffix.lower() in PICTURES + VIDEOS and path.is_file()
+
+
+def _natural(path: Path) -> list:
+    """Sort key by which 9.png comes before 10.png."""
+    return [(int(part), "") if part.isdigit() else (0, part.lower()) for part in re.split(r"(\d+)", str(path))]
+
+
+def _clash(a: str, b: str) -> bool:
+    """Whether results of the names could share a file; case does not tell files apart everywhere."""
+    a, b = sorted((a.lower(), b.lower()), key=len)
+    return a == b or (b.startswith(a) and re.fullmatch(DERIVED, b[len(a) :]) is not None)

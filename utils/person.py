@@ -1,0 +1,84 @@
+"""A person in a picture: where to look, and what the network makes of it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import roma
+import torch
+
+from utils.camera import Crop, Perspective, WeakPerspective
+from utils.export.meshes import UPRIGHT
+from utils.full_camera import Focal, Placement
+
+Box = tuple[float, float, float, float]  # x, y, width, height in pixels
+
+
+@dataclass(frozen=True)
+class Person:
+    """One reconstructed person. 3D: metres, camera frame (x right, y down, z away from the viewer), pelvis near 0.
+    2D: pixels of the picture, whole numbers at pixel centres.
+
+    `to_camera` takes these points to where the person stands before the photograph's pinhole, `perspective`.
+    """
+
+    bbox: np.ndarray  # (4,) x, y, width, height: where the person was looked for
+    score: float | None  # how sure the finder is, in [0, 1]; None where it was not asked or found nobody
+    pose: np.ndarray  # (24, 3) axis-angle, radians, parent-relative; joint 0 turns the whole body
+    betas: np.ndarray  # (10,) shape
+    cam: np.ndarray  # (3,) s, tx, ty: the crop's weak-perspective camera
+    crop: Crop  # the square that the network saw
+    camera: WeakPerspective  # `cam` for the whole picture: camera.project(vertices) are pixels
+    vertices: np.ndarray  # (V, 3)
+    joints: np.ndarray  # (24, 3) kinematic joints, utils.skeleton.SMPL_JOINTS
+    joints_2d: np.ndarray  # (24, 2)
+    keypoints_3d: np.ndarray  # (14, 3) surface-regressed keypoints, utils.skeleton.J14
+    keypoints_2d: np.ndarray  # (14, 2)
+    focal: Focal  # pixels, and where it is known from
+    perspective: Perspective  # the photograph's camera, one for all people in it
+    placement: Placement  # where the person is before it
+
+    def to_camera(self, points: np.ndarray) -> np.ndarray:
+        """This person's points (..., 3) -> where they are before the camera (..., 3)."""
+        return self.placement.to_camera(points)
+
+    @property
+    def orientation(self) -> np.ndarray:
+        """(3,) axis-angle: pose[0] before the camera."""
+        root = roma.rotvec_to_rotmat(torch.from_numpy(self.pose[0].astype(np.float64)))
+        return roma.rotmat_to_rotvec(torch.from_numpy(self.placement.rotation) @ root).numpy()
+
+    @property
+    def translation(self) -> np.ndarray:
+        """(3,) metres: body_model(orientation, pose[1:], betas) + translation = to_camera(vertices)."""
+        pelvis = self.joints[0].astype(np.float64)  # the body turns about it
+        return self.to_camera(pelvis) - pelvis
+
+    def record(self) -> dict:
+        """What is written to .json and .npz, see utils.export.records.FIELDS."""
+        mesh_to_camera = np.eye(4)
+        mesh_to_camera[:3] = np.column_stack((self.placement.rotation * UPRIGHT, self.placement.shift))
+        joints, keypoints, vertices = map(self.to_camera, (self.joints, self.keypoints_3d, self.vertices))
+        return {
+            "bbox": self.bbox,
+            "score": self.score,
+            "cam": self.cam,
+            "crop": np.array((*self.crop.center, 200 * self.crop.scale)),
+            "pose": np.vstack((self.orientation, self.pose[1:])),
+            "betas": self.betas,
+            "translation": self.translation,
+            "joints_3d": joints,
+            "joints_2d": self.perspective.project(joints),
+            "keypoints_3d": keypoints,
+            "keypoints_2d": self.perspective.project(keypoints),
+            "mesh_to_camera": mesh_to_camera,
+            "vertices": vertices,
+        }
+
+
+class Sighting(NamedTuple):
+    """Where a person is in a picture, not yet reconstructed; fields as in Person."""
+
+    bbox: Box
+    crop: Crop
+    score: float | None

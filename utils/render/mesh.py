@@ -1,0 +1,160 @@
+"""Meshes as clay over a photograph: render_mesh and overlay.
+
+Two backends find what every sample sees, `warp` (ray casting, fast everywhere) and `pytorch3d` (rasterisation); the
+shading is the same code for both, so that their pictures agree. Camera frame: metres, x right, y down, z away from the
+viewer.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from utils.camera import Camera, Perspective
+from utils.render.shading import CLAY, darken_cavities, mesh_normals, shade, to_srgb
+
+BACKENDS = ("warp", "pytorch3d")
+SUPERSAMPLING = 2  # samples per pixel and axis
+CHUNK = 1 << 21  # samples shaded at once: bounds the memory that a large photograph takes
+
+
+class Rendering(NamedTuple):
+    """rgb (H, W, 3) uint8, black where nothing is; mask (H, W) bool, at least half covered; depth (H, W) float32
+    metres, inf where nothing is; alpha (H, W) float32, the part of the pixel that is covered."""
+
+    rgb: np.ndarray
+    mask: np.ndarray
+    depth: np.ndarray
+    alpha: np.ndarray
+
+
+def render_mesh(
+    vertices: np.ndarray | Tensor,
+    faces: np.ndarray,
+    camera: Camera,
+    height: int,
+    width: int,
+    backend: str = "warp",
+    color: tuple[float, float, float] = CLAY,
+    supersampling: int = SUPERSAMPLING,
+) -> Rendering:
+    """Draw a mesh, vertices (V, 3) metres in the camera frame and faces (F, 3), into a picture of height x width.
+
+    A tensor on a GPU is drawn on that GPU. Faces are seen from both sides; what lies behind a pinhole is not drawn.
+    supersampling: samples per pixel and axis; 1 is fast and has hard edges.
+    """
+    result = _empty(height, width)
+    box, part = render_part(vertices, faces, camera, height, width, backend, color, supersampling)
+    for whole, piece in zip(result, part, strict=True):
+        whole[box] = piece
+    return result
+
+
+def render_part(
+    vertices: np.ndarray | Tensor,
+    faces: np.ndarray,
+    camera: Camera,
+    height: int,
+    width: int,
+    backend: str = "warp",
+    color: tuple[float, float, float] = CLAY,
+    supersampling: int = SUPERSAMPLING,
+) -> tuple[tuple[slice, slice], Rendering]:
+    """As `render_mesh`, of the box alone that the mesh can reach -> rows and columns of the box, and what is in it."""
+    vertices = torch.as_tensor(vertices, dtype=torch.float32).detach()
+    faces = torch.as_tensor(np.ascontiguousarray(faces, np.int64), device=vertices.device)
+    left, top, right, bottom = _visible_box(vertices, camera, height, width)
+    box = slice(top, bottom), slice(left, right)
+    result = _empty(max(0, bottom - top), max(0, right - left))
+    if not result.mask.size:
+        return box, result
+    draw = _Draftsman(vertices, faces, backend, color, supersampling)
+    rows = max(1, CHUNK // supersampling**2 // (right - left))
+    for start in range(top, bottom, rows):
+        end = min(start + rows, bottom)
+        rgb, depth, alpha = draw(camera.window(left, start, supersampling), end - start, right - left)
+        strip = slice(start - top, end - top)
+        result.rgb[strip], result.depth[strip], result.alpha[strip] = rgb, depth, alpha
+    result.mask[:] = result.alpha >= 0.5
+    if result.mask.any():
+        scale = camera.fx / np.median(result.depth[result.mask]) if isinstance(camera, Perspective) else camera.scale
+        result.rgb[:] = darken_cavities(result.rgb, result.depth, result.alpha, abs(scale))
+    return box, result
+
+
+def _empty(height: int, width: int) -> Rendering:
+    return Rendering(
+        rgb=np.zeros((height, width, 3), np.uint8),
+        mask=np.zeros((height, width), bool),
+        depth=np.full((height, width), np.inf, np.float32),
+        alpha=np.zeros((height, width), np.float32),
+    )
+
+
+def overlay(image: np.ndarray, rendering: Rendering) -> np.ndarray:
+    """Lay a rendering over a picture (H, W, 3) uint8 of the same size -> (H, W, 3) uint8, with soft edges."""
+    covered = rendering.alpha > 0
+    alpha = rendering.alpha[covered][:, None]
+    result = image.copy()
+    result[covered] = (image[covered] * (1 - alpha) + rendering.rgb[covered] * alpha + 0.5).astype(np.uint8)
+    return result
+
+
+class _Draftsman:
+    """Draws one mesh, raster by raster."""
+
+    def __init__(self, vertices: Tensor, faces: Tensor, backend: str, color: tuple[float, float, float], samples: int):
+        self.vertices, self.faces, self.color, self.samples = vertices, faces, color, samples
+        self.normals, self.face_normals = mesh_normals(vertices, faces)
+        self.cast = _make_caster(backend, vertices, faces)
+
+    def __call__(self, camera: Camera, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """camera: of the samples, `samples` to a pixel and axis -> rgb (H, W, 3) uint8, depth and alpha (H, W)."""
+        size = (height * self.samples, width * self.samples)
+        face, barycentric, depth = self.cast(camera, *size)
+        hit = face >= 0
+        seen, weights = face[hit].long(), barycentric[hit][..., None]
+        points = (self.vertices[self.faces[seen]] * weights).sum(1)
+        normals = F.normalize((self.normals[self.faces[seen]] * weights).sum(1), dim=-1)
+        viewer = -points if isinstance(camera, Perspective) else points.new_tensor((0.0, 0.0, -1.0)).expand_as(points)
+        to_viewer = F.normalize(viewer, dim=-1)
+        inside = (self.face_normals[seen] * to_viewer).sum(-1, keepdim=True) < 0
+        light = torch.zeros(*size, 3, device=points.device)
+        light[hit] = shade(torch.where(inside, -normals, normals), to_viewer, self.color)
+
+        alpha = _pool(hit.float(), self.samples)
+        covered = alpha.clamp_min(1e-6)
+        rgb = (255 * to_srgb(_pool(light, self.samples) / covered[..., None]) + 0.5).to(torch.uint8)
+        depth = torch.where(alpha > 0, _pool(torch.where(hit, depth, 0), self.samples) / covered, torch.inf)
+        return rgb.cpu().numpy(), depth.cpu().numpy(), alpha.cpu().numpy()
+
+
+def _make_caster(backend: str, vertices: Tensor, faces: Tensor):
+    # imported when used: each takes half a second or more to load, and only one is needed
+    if backend == "warp":
+        from utils.render.raycast_warp import RayCaster
+
+        return RayCaster(vertices, faces)
+    if backend == "pytorch3d":
+        from utils.render.rasterize_pytorch3d import Rasterizer
+
+        return Rasterizer(vertices, faces)
+    raise ValueError(f"unknown renderer {backend!r}, there are {', '.join(BACKENDS)}")
+
+
+def _visible_box(vertices: Tensor, camera: Camera, height: int, width: int) -> tuple[int, int, int, int]:
+    """left, top, right, bottom: the pixels that the mesh can reach."""
+    points = vertices.cpu().double().numpy()
+    if isinstance(camera, Perspective) and (points[:, 2] <= 0).any():
+        return 0, 0, width, height
+    xy = camera.project(points)
+    left, top = np.clip(np.floor(xy.min(0)), 0, (width, height)).astype(int).tolist()
+    right, bottom = np.clip(np.ceil(xy.max(0)) + 1, 0, (width, height)).astype(int).tolist()
+    return left, top, right, bottom
+
+
+def _pool(samples: Tensor, k: int) -> Tensor:
+    """Mean over the samples of each pixel: (H k, W k, ...) -> (H, W, ...)."""
+    return samples.unflatten(0, (-1, k)).unflatten(2, (-1, k)).mean((1, 3))

@@ -1,0 +1,166 @@
+"""Where a training run stands: all that its next step depends on, so that going on equals never having stopped."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from utils.errors import UserError
+from utils.train.code_version import code_version
+from utils.train.distributed import gather_states, mean_over_ranks, print_once, rank, seed_everything, world_size
+from utils.train.update import Outcome, Update
+
+
+@dataclass
+class RunState:
+    """A run after `step` steps of epoch `epoch`, which has `num_steps`; each step takes `batch_size` rows per process.
+
+    totals: sums of this process's losses over those steps, and last the number of steps behind them.
+    """
+
+    model: nn.Module
+    update: Update
+    num_steps: int
+    batch_size: int
+    epoch: int = 0
+    step: int = 0
+    totals: Tensor | None = None
+    loss_names: tuple[str, ...] = ()
+    rng: dict | None = None  # to be restored when training goes on
+
+    @property
+    def global_step(self) -> int:
+        """Steps since the beginning of the run."""
+        return self.epoch * self.num_steps + self.step
+
+    @property
+    def epoch_is_over(self) -> bool:
+        """Whether the epoch's last step is done."""
+        return self.step >= self.num_steps
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs whose last step is done."""
+        return self.epoch + self.epoch_is_over
+
+    @property
+    def place(self) -> str:
+        """Where the run stands, in words."""
+        return f"after step {self.step} of {self.num_steps} of epoch {self.epoch}"
+
+    def next_epoch(self):
+        """Stand at the beginning of the epoch that follows."""
+        self.epoch, self.step, self.totals, self.rng = self.epoch + 1, 0, None, None
+
+    def prepare_random(self, seed: int):
+        """Random numbers of an epoch are a stream of their own, or go on where the checkpoint was written."""
+        seed_everything(seed, self.epoch, rank(), *([self.step] if self.step else []))
+        if self.rng:
+            _set_rng(self.rng)
+            self.rng = None
+
+    def add_losses(self, losses: dict[str, Tensor], outcome: Outcome):
+        """Count the losses of a step if it was taken; stays on the device: reading it would make the GPU wait."""
+        self.loss_names = tuple(losses)
+        values = torch.stack([loss.detach() for loss in losses.values()])
+        values = torch.where(outcome.taken, torch.cat((values, torch.ones_like(values[:1]))), 0.0)
+        self.totals = values if self.totals is None else self.totals + values
+
+    def mean_losses(self) -> dict[str, float]:
+        """Every loss, mean over the steps taken in this epoch and over processes."""
+        if self.totals is None:
+            return {}
+        means = mean_over_ranks(self.totals[:-1] / self.totals[-1])
+        return dict(zip(self.loss_names, means.tolist(), strict=True))
+
+    def content(self, config: dict, options: dict) -> dict:
+        """A checkpoint (utils/checkpoint.py), the same on every process, each of which must call this."""
+        own = {"rng": _get_rng(), "totals": None if self.totals is None else self.totals.cpu()}
+        return {
+            "model": self.model.state_dict(),
+            "config": config,
+            **self.update.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "num_steps": self.num_steps,
+            "rows_per_step": self.batch_size * world_size(),
+            "loss_names": list(self.loss_names),
+            "ranks": gather_states(own),
+            "options": {name: _plain(value) for name, value in options.items()},
+            "code_version": code_version(),
+        }
+
+    def restore(self, content: dict, path: Path, options: dict, device: torch.device):
+        """Stand where a checkpoint was written. UserError where it does not fit the flags; says what is different."""
+        try:
+            self.model.load_state_dict(content["model"])
+            self.update.load_state_dict(content)
+            self.epoch, self.step = content["epoch"], content["step"]
+            self.loss_names = tuple(content["loss_names"])
+            differences = _differences(content["options"], {name: _plain(value) for name, value in options.items()})
+            if content["code_version"] != code_version():
+                differences.append("the code")
+            ranks = content["ranks"]
+            if (content["num_steps"], content["rows_per_step"]) != (self.num_steps, self.batch_size * world_size()):
+                self._find_place(content)
+                differences.append("the size of the data set, of a batch, or the number of processes")
+            elif len(ranks) == world_size():
+                self.rng, totals = ranks[rank()]["rng"], ranks[rank()]["totals"]
+                self.totals = None if totals is None else totals.to(device)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+            raise UserError(
+                f"{path} cannot be gone on with under these flags ({error}): start from it by --load_checkpoint instead"
+            ) from error
+        if differences:
+            print_once(f"going on, though not to the last digit; other than at the start: {'; '.join(differences)}")
+
+    def _find_place(self, content: dict):
+        """The place in an epoch of other steps: as far as then, in rows; no row twice, less than a step left out."""
+        rows = content["step"] * content["rows_per_step"]
+        over = content["step"] >= content["num_steps"]
+        self.step = self.num_steps if over else min(-(-rows // (self.batch_size * world_size())), self.num_steps)
+
+
+def _differences(then: dict, now: dict) -> list[str]:
+    """Options that matter to the numbers and have changed: "lr 0.0002 (was 0.0001)"."""
+    free = {"auto_load", "load_checkpoint", "metrics_json", "num_workers", "save_steps", "save_epochs", "keep_last"}
+    free |= {"summary_steps", "val_batch_size", "eval_epochs", "max_not_finite", "data_root"}
+    free |= {"num_epochs"} if now.get("lr_schedule") == "constant" else set()
+    changed = [name for name in sorted({*then, *now} - free) if then.get(name) != now.get(name)]
+    return [f"--{name} {now.get(name)} (was {then.get(name)})" for name in changed]
+
+
+def _plain(value):
+    """An option as a checkpoint can hold it."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _get_rng() -> dict:
+    """The state of every random generator of this process."""
+    name, keys, *rest = np.random.get_state()
+    version, numbers, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *map(_number, rest)],
+        "python": [version, list(numbers), gauss],
+    }
+
+
+def _set_rng(state: dict):
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+
+
+def _number(value) -> int | float:
+    return value.item() if isinstance(value, np.generic) else value
