@@ -115,7 +115,7 @@ def test_impossible_requests(monkeypatch, photos, tmp_path, capsys):
 def test_yardstick_on_annotated_photographs():
     photos = SAMPLES.parent.parent / "shared" / "photos"
     if not photos.is_dir():
-        pytest.skip(f"annotated photographs not found at {photos}")
+        pytest.skip(f"needs the annotated photographs at {photos}")
     network = load_movenet(eval_photos.MOVENET)
     entries = eval_photos.read_annotations(photos)[::6]
     report = eval_photos.evaluate(

@@ -143,7 +143,7 @@ def test_impossible_devices(device):
         choose_device(device)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a GPU to be absent")
 def test_no_gpu():
     assert choose_device("auto") == torch.device("cpu")
     with pytest.raises(UserError, match="--device cpu"):

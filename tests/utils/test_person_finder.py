@@ -118,7 +118,7 @@ def test_crops_lie_where_they_should_at_every_resolution(side):
 def test_annotated_photographs(movenet):
     """The annotated person, not always the most prominent one, is among those found."""
     if not PHOTOS.is_dir():
-        pytest.skip(f"annotated photographs not found at {PHOTOS}")
+        pytest.skip(f"needs the annotated photographs at {PHOTOS}")
     entries = json.loads((PHOTOS / "annotations.json").read_text())
     entries = [e for e in entries if "crowd" not in e["tags"] and sum(e["image"] == o["image"] for o in entries) == 1]
     for entry in entries[::12]:

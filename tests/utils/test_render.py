@@ -182,7 +182,7 @@ def test_sheet_keeps_proportions(max_height, height, width):
     assert (sheet[:, :width] == 9).all() and (sheet[:, width + 2 : 2 * width + 2] == 99).all()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @both_backends
 def test_gpu_draws_what_the_cpu_draws(backend, body):
     vertices, faces = body

@@ -178,7 +178,7 @@ json.dump(joints, open(f"{folder}/joints.json", "w"))
 def test_blender_plays_both(tmp_path, body):
     python = os.environ.get("BLENDER_PYTHON", sys.executable)  # bpy wants another NumPy than this project
     if subprocess.run([python, "-c", "import bpy"], capture_output=True).returncode:
-        pytest.skip("needs bpy: pip install it into a virtual environment and set BLENDER_PYTHON to its python")
+        pytest.skip("needs Blender: pip install bpy into a virtual environment and set BLENDER_PYTHON to its python")
     rest, motion, vertices, joints = body
     save_rigged_glb(tmp_path / "rig.glb", rest, motion)
     save_bvh(tmp_path / "rig.bvh", rest, motion)
