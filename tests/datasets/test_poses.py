@@ -74,7 +74,7 @@ def test_joint_positions_agree_with_a_plain_loop(library):
 def test_remove_heading_forgets_turns_about_y_and_nothing_else():
     rng = np.random.default_rng(0)
     roots = Rotation.from_rotvec(rng.normal(0, 1, (50, 3)))
-    turned = Rotation.from_euler("y", rng.uniform(-3, 3, 50)) * roots
+    turned = Rotation.from_euler("y", rng.uniform(-3, 3, (50, 1))) * roots
     plain = remove_heading(roots.as_matrix())
     np.testing.assert_allclose(remove_heading(turned.as_matrix()), plain, atol=1e-9)
     np.testing.assert_allclose(plain[:, 1], roots.as_matrix()[:, 1], atol=1e-9)  # what points up still does

@@ -146,7 +146,7 @@ def read_deepmimic(path: str | Path) -> Clip:
         if size == 4:
             local[:, j] = Rotation.from_quat(block[:, [1, 2, 3, 0]]).as_matrix()
         elif size == 1:
-            local[:, j] = Rotation.from_euler("z", block[:, 0]).as_matrix()
+            local[:, j] = Rotation.from_euler("z", block[:, :1]).as_matrix()
         column += size
     rotations, positions = forward_kinematics(parents, offsets, local, frames[:, 1:4])
     rest = _rest_positions(parents, offsets)

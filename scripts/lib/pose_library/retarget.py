@@ -64,7 +64,7 @@ def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def turn(axis: str, angle) -> np.ndarray:
     """Rotations (..., 3, 3) about "x", "y" or "z" by angles (...), radians."""
-    return Rotation.from_euler(axis, np.ravel(angle)).as_matrix().reshape(*np.shape(angle), 3, 3)
+    return Rotation.from_euler(axis, np.reshape(angle, (-1, 1))).as_matrix().reshape(*np.shape(angle), 3, 3)
 
 
 def rest_alignment(clip: Clip, bones: dict, rest_joints: np.ndarray) -> np.ndarray:
