@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from utils.errors import UserError
 from utils.safe_load.limits import check_arrays
 from utils.safe_load.unpickler import load_restricted_pickle
-from utils.skeleton import SMPL_PARENTS
+from utils.skeleton import NUM_JOINTS, SMPL_PARENTS
 
-NUM_JOINTS = 24
 NUM_BETAS = 10
 NUM_POSE_FEATURES = 207
 KEYS = (

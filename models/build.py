@@ -115,7 +115,7 @@ def config_from_args(args, body_model: BodyModel) -> dict:
 def build_backbone(args) -> nn.Module:
     """The image network of `--backbone` with the weights of `--backbone_weights`."""
     if args.backbone == "movenet":
-        from models.movenet import build_movenet_backbone
+        from models.movenet_backbone import build_movenet_backbone
 
         return build_movenet_backbone(MOVENET, MOVENET_STATISTICS)
     return build_hrnet(args.hrnet_type, find_hrnet_weights(args.backbone_weights, args.hrnet_type))

@@ -24,8 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.attention import LAYER_NORM_EPS
-from models.body_model import NUM_JOINTS
-from utils.skeleton import SMPL_FLIP, SMPL_PARENTS
+from utils.skeleton import NUM_JOINTS, SMPL_FLIP, SMPL_PARENTS
 
 # Adam moves a gate by the learning rate a step, however much its graph would help: in these units that opens it within
 # hundreds of steps, not thousands

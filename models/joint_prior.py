@@ -18,13 +18,12 @@ from utils.errors import UserError
 from utils.files import atomic_path
 from utils.paths import META_DATA
 from utils.safe_load.limits import check_arrays
-from utils.skeleton import SMPL_FLIP, SMPL_JOINTS
+from utils.skeleton import NUM_JOINTS, SMPL_FLIP
 
 JOINT_PRIOR = META_DATA / "joint_prior.npz"
 BUILD_COMMAND = "python scripts/build_joint_prior.py build"
 KINDS = ("llm", "kinematic", "shuffled", "none")
 
-NUM_JOINTS = len(SMPL_JOINTS)
 EMBEDDING_DIM = 384  # of all-MiniLM-L6-v2, which reads the descriptions; the controls have the same
 FLIP = np.array(SMPL_FLIP)
 OFF_DIAGONAL = ~np.eye(NUM_JOINTS, dtype=bool)

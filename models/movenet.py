@@ -14,24 +14,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.features import Features, sample_bilinear
 from models.inference.fused_conv import ACTIVATIONS
-from utils.detect.movenet_decoder import decode_single_person, to_crop_frame
 from utils.errors import UserError
 from utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from utils.skeleton import COCO17
+from utils.skeleton import NUM_KEYPOINTS
 
-NUM_KEYPOINTS = len(COCO17)
 STEM_WIDTH, TOP_WIDTH = 56, 1280
 # expansion, width, blocks, stride of the first block
 STAGES = ((1, 32, 1, 1), (6, 40, 2, 2), (6, 56, 3, 2), (6, 112, 4, 2), (6, 168, 3, 1), (6, 280, 3, 2), (6, 560, 1, 1))
 HEADS = {"heatmaps": NUM_KEYPOINTS, "centre": 1, "regression": 2 * NUM_KEYPOINTS, "offsets": 2 * NUM_KEYPOINTS}
-
-# parts of the features and their channels
-PARTS = {
-    "trunk4": 40, "pyramid4": 24, "trunk8": 56, "pyramid8": 24, "trunk16": 168, "pyramid16": 32,
-    "trunk32": 280, "pyramid32": 64, "top": TOP_WIDTH,
-}  # fmt: skip
 
 
 class PoseMaps(NamedTuple):
@@ -159,7 +150,7 @@ class MoveNet(nn.Module):
         return trunk, self.pyramid(trunk[1], trunk[2], trunk[3], trunk[7])
 
     def parts(self, image: Tensor) -> dict[str, Tensor]:
-        """-> the maps that features are made of, by their names in PARTS."""
+        """-> the maps that features are made of, by the names in `models.movenet_backbone.PARTS`."""
         trunk, pyramid = self.features(image)
         maps = {"trunk4": trunk[1], "trunk8": trunk[2], "trunk16": trunk[4], "trunk32": trunk[5], "top": trunk[7]}
         return maps | dict(zip(("pyramid4", "pyramid8", "pyramid16", "pyramid32"), pyramid, strict=True))
@@ -178,68 +169,6 @@ class MoveNet(nn.Module):
             maps["regression"].unflatten(1, (NUM_KEYPOINTS, 2)).flip(2),
             maps["offsets"].unflatten(1, (NUM_KEYPOINTS, 2)).flip(2),
         )
-
-
-class MoveNetBackbone(nn.Module):
-    """MoveNet as image features: image (B, 3, H, W) as for MoveNet -> Features, small enough to keep on a disk.
-
-    - maps: stride 16, trunk (168) and pyramid (32); stride 32, trunk (280) and pyramid (64);
-    - pooled: the mean of the top (1280) and the keypoints of the person in the middle, flat (51);
-    - points: trunk and pyramid of strides 4, 8 and 16 (64 + 80 + 200), at those keypoints.
-
-    What keypoints a network trained on real people finds looks much alike on real and on rendered people: such
-    features carry over. Frozen unless `frozen=False`. statistics: mean and standard deviation of every channel of
-    PARTS over many pictures, (2, C) each; features are told in these units.
-    """
-
-    map_channels = (PARTS["trunk16"] + PARTS["pyramid16"], PARTS["trunk32"] + PARTS["pyramid32"])
-    pooled_channels = TOP_WIDTH + 3 * NUM_KEYPOINTS
-    point_channels = sum(width for part, width in PARTS.items() if part.endswith(("4", "8", "16")))
-
-    def __init__(self, movenet: MoveNet, statistics: dict[str, Tensor] | None = None, frozen: bool = True):
-        super().__init__()
-        self.movenet = movenet.requires_grad_(not frozen)
-        # they choose among the people in view, a choice that has no gradient
-        movenet.heads.requires_grad_(False)
-        for part, width in PARTS.items():
-            mean_std = torch.stack((torch.zeros(width), torch.ones(width))) if statistics is None else statistics[part]
-            self.register_buffer(part, mean_std[..., None, None].clone(), persistent=False)
-
-    @torch.autocast("cuda", enabled=False)
-    @torch.autocast("cpu", enabled=False)
-    def forward(self, image: Tensor) -> Features:
-        """Always in float32: bfloat16 has MoveNet take some limbs for others, which moves estimates by decimetres."""
-        parts = self.movenet.parts(image)
-        keypoints = decode_single_person(*self.movenet.pose_maps(parts["pyramid4"]))
-        keypoints = to_crop_frame(keypoints, image.shape[-2:])
-        parts = {name: (part - getattr(self, name)[0]) / getattr(self, name)[1] for name, part in parts.items()}
-        x4, x8, x16, x32 = (torch.cat((parts[f"trunk{s}"], parts[f"pyramid{s}"]), 1) for s in (4, 8, 16, 32))
-        points = torch.cat([sample_bilinear(x, keypoints[..., :2]) for x in (x4, x8, x16)], -1)
-        pooled = torch.cat((parts["top"].mean((2, 3)), keypoints.flatten(1)), -1)
-        return Features((x16, x32), pooled, points, keypoints)
-
-
-def build_movenet_backbone(
-    weights: str | Path | None, statistics: str | Path | None = None, frozen: bool = True
-) -> MoveNetBackbone:
-    """Backbone with the weights of `load_movenet` and the statistics of `scripts/measure_movenet_features.py`.
-
-    None: random weights; features in their own units.
-    """
-    movenet = MoveNet() if weights is None else load_movenet(weights)
-    return MoveNetBackbone(movenet, None if statistics is None else load_statistics(statistics), frozen)
-
-
-def load_statistics(path: str | Path) -> dict[str, Tensor]:
-    """(2, C) mean and standard deviation of every part's channels; UserError where the file is not that."""
-    remedy = "run python scripts/measure_movenet_features.py"
-    try:
-        statistics = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({error}): {remedy}") from error
-    if {name: tuple(value.shape) for name, value in statistics.items()} != {n: (2, c) for n, c in PARTS.items()}:
-        raise UserError(f"{path} does not hold the statistics of MoveNet's features: {remedy}")
-    return statistics
 
 
 def load_movenet(path: str | Path) -> MoveNet:

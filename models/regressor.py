@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.body_model import NUM_BETAS, NUM_JOINTS
+from models.body_model import NUM_BETAS
 from utils.geometry import rot6d_to_rotmat
+from utils.skeleton import NUM_JOINTS
 
 
 class IterativeRegressor(nn.Module):

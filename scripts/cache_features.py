@@ -30,7 +30,7 @@ from datasets.human_mesh import HumanMeshDataset
 from datasets.photos import AnnotatedPhotos
 from datasets.synthetic import SyntheticDataset
 from models.inference.prepare import fast_movenet
-from models.movenet import build_movenet_backbone
+from models.movenet_backbone import build_movenet_backbone
 from utils.errors import UserError, exit_on_user_error
 from utils.paths import ASSETS, MOVENET, MOVENET_STATISTICS, OPEN_BODY
 

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.synthetic import SyntheticDataset
-from models.movenet import PARTS, load_movenet
+from models.movenet import load_movenet
+from models.movenet_backbone import PARTS
 from utils.errors import exit_on_user_error
 from utils.files import atomic_path
 from utils.paths import MOVENET, MOVENET_STATISTICS, OPEN_BODY

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.attention import LAYER_NORM_EPS, AttentionLayer
-from models.body_model import NUM_JOINTS
 from models.features import Features, bilinear_weights, pixels
 from models.graph_transformer import GraphTransformerBlock, TransformerUnit, Window
 from utils.geometry import rot6d_to_rotmat
+from utils.skeleton import NUM_JOINTS
 
 
 def look(query: Tensor, seen: Tensor, bias: Tensor | None = None) -> Tensor:

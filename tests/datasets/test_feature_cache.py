@@ -17,7 +17,7 @@ from datasets.feature_cache import FLAGS, LABELS, STEP, FeatureCache, decode, re
 from datasets.photos import J14_NAMES, LIMBS
 from datasets.synthetic import SyntheticDataset
 from models.features import network_input
-from models.movenet import build_movenet_backbone
+from models.movenet_backbone import build_movenet_backbone
 from scripts import cache_features
 from utils.camera import Crop
 from utils.errors import UserError

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from datasets.feature_cache import LABELS, shard_path, write_shard
-from models.movenet import MoveNetBackbone
+from models.movenet_backbone import MoveNetBackbone
 from tests.end_to_end.test_main import write_body
 from utils.checkpoint import read_checkpoint
 from utils.train.logger import _read_records

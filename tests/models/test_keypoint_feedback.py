@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from models.features import Features
-from models.graph_transformer import GraphTransformerBlock
-from models.keypoint_feedback import ERROR_GAIN, KeypointFeedback
+from models.graph_transformer import ERROR_GAIN, GraphTransformerBlock, KeypointFeedback
 from utils.skeleton import COCO17, SMPL_JOINTS
 
 DIM, POINTS = 32, 6
