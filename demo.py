@@ -16,14 +16,13 @@ import roma
 import torch
 from tqdm import tqdm
 
-from datasets.augment import crop_image
-from datasets.human_mesh import normalize
 from models.build import build_model, config_from_args
 from models.inference.prepare import fast_movenet, prepare_for_inference, refine
 from models.mesh_recovery import MeshRecovery
 from models.movenet import MoveNet, load_movenet
 from utils.camera import Crop
 from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weights
+from utils.crop import crop_image, normalize
 from utils.demo.options import PHOTO_KINDS, VIDEO_KINDS, check_bbox, check_output, parse_demo_args, read_boxes
 from utils.demo.photo_results import PhotoResults
 from utils.detect.person_finder import find_people

@@ -3,28 +3,17 @@
 import functools
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from datasets.augment import (
-    CROP_SIZE,
-    Augmentation,
-    crop_matrix,
-    move_keypoints_2d,
-    move_keypoints_3d,
-    move_pose,
-    reduced_matrix,
-    warp,
-)
+from datasets.augment import Augmentation, move_keypoints_2d, move_keypoints_3d, move_pose
 from datasets.decode import REMEDY, decode_for_crop, decode_image
 from datasets.tsv import TSVSet
+from utils.crop import CROP_SIZE, crop_matrix, normalize, reduced_matrix, warp
 from utils.errors import RowError
-from utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from utils.skeleton import J24_PELVIS
 
-_MEAN, _STD = np.array(IMAGENET_MEAN)[:, None], np.array(IMAGENET_STD)[:, None]
 _SHAPES = {"keypoints_2d": (24, 3), "keypoints_3d": (24, 4), "pose": (72,), "betas": (10,)}
 LARGEST = 1e6  # no pixel, metre or radian of a label is beyond; numbers that overflow later are
 SCALES = (0.005, 5000.0)  # crops of 1 pixel to a million
@@ -111,22 +100,6 @@ class HumanMeshDataset(Dataset):
         if not self.augment:
             return Augmentation()
         return Augmentation.draw(np.random.default_rng((self.seed, getattr(index, "epoch", 0), index)))
-
-
-def normalize(image: np.ndarray, gain_rgb=(1.0, 1.0, 1.0)) -> torch.Tensor:
-    """image (H, W, 3 or more) uint8, RGB first -> (3, H, W) float, brightened per channel, ImageNet-normalised."""
-    # a table of the 3 x 256 possible values costs less than arithmetic on every pixel
-    result = np.empty((3, *image.shape[:2]), np.float32)
-    for channel, table, plane in zip(cv2.split(image)[:3], _tables(tuple(gain_rgb)), result, strict=True):
-        cv2.LUT(channel, table, plane)
-    return torch.from_numpy(result)
-
-
-@functools.lru_cache(maxsize=1)  # evaluation needs the same one all the time
-def _tables(gain_rgb: tuple[float, ...]) -> np.ndarray:
-    """(3, 256): what becomes of each value of each channel."""
-    values = np.clip(np.array(gain_rgb)[:, None] * np.arange(256), 0, 255) / 255
-    return ((values - _MEAN) / _STD).astype(np.float32)
 
 
 def parse_label(label: dict, where: str = "label") -> dict:

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from datasets.augment import crop_image
-from datasets.human_mesh import normalize
 from utils.camera import Crop
+from utils.crop import crop_image, normalize
 from utils.errors import UserError
 from utils.media.images import load_image
 from utils.skeleton import COCO17, J14, J24_TO_J14

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.inference.fused_conv import ACTIVATIONS
+from utils.crop import IMAGENET_MEAN, IMAGENET_STD
 from utils.errors import UserError
-from utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from utils.skeleton import NUM_KEYPOINTS
 
 STEM_WIDTH, TOP_WIDTH = 56, 1280

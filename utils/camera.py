@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-CROP_SIZE = 224
+from utils.crop import CROP_SIZE
+
 MARGIN = 1.25  # side of a crop in longer sides of the box around the person
 
 
@@ -49,7 +50,7 @@ Camera = WeakPerspective | Perspective
 
 
 class Crop(NamedTuple):
-    """A square of the picture around `center` (x, y), 200 * scale pixels wide, cut by datasets.augment.crop_image."""
+    """A square of the picture around `center` (x, y), 200 * scale pixels wide, cut by `utils.crop.crop_image`."""
 
     center: tuple[float, float]
     scale: float

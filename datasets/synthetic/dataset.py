@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from datasets.augment import Augmentation
-from datasets.human_mesh import format_label, normalize
+from datasets.human_mesh import format_label
 from datasets.poses import PoseSampler
 from datasets.synthetic.assets import load_assets
 from datasets.synthetic.person.body import Body
@@ -22,6 +22,7 @@ from datasets.synthetic.person.wardrobe import Wardrobe
 from datasets.synthetic.picture import render_picture
 from datasets.synthetic.raster.rasterizer import ambient_occlusion
 from datasets.synthetic.subject import draw_subject
+from utils.crop import normalize
 from utils.errors import UserError
 from utils.paths import ASSETS
 

@@ -7,14 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from datasets.augment import (
-    Augmentation,
-    crop_image,
-    crop_matrix,
-    move_keypoints_2d,
-    move_keypoints_3d,
-    move_pose,
-)
+from datasets.augment import Augmentation, move_keypoints_2d, move_keypoints_3d, move_pose
+from utils.crop import crop_image, crop_matrix
 from utils.skeleton import J24, J24_FLIP, SMPL_JOINTS, SMPL_PARENTS
 
 changes = st.tuples(

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from datasets import decode
-from datasets.augment import crop_matrix, reduced_matrix, warp
 from datasets.decode import LEAST_DENSITY, decode_for_crop, decode_image
 from datasets.human_mesh import HumanMeshDataset, format_label
 from datasets.tsv import TSVWriter
+from utils.crop import crop_matrix, reduced_matrix, warp
 from utils.errors import RowError
 from utils.paths import SAMPLES
 

@@ -15,16 +15,9 @@ import torch
 
 import datasets.build
 from datasets.build import RowNumber, ShuffledRows, build_dataset, build_loader, find_data_root
-from datasets.human_mesh import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    HumanMeshDataset,
-    decode_image,
-    format_label,
-    normalize,
-    parse_label,
-)
+from datasets.human_mesh import HumanMeshDataset, decode_image, format_label, parse_label
 from datasets.tsv import TSVWriter, write_composite
+from utils.crop import IMAGENET_MEAN, IMAGENET_STD, normalize
 from utils.errors import UserError
 from utils.paths import OPEN_BODY, ROOT
 from utils.skeleton import J24_FLIP, J24_PELVIS

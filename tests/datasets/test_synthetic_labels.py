@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.augment import crop_matrix, move_keypoints_2d, move_keypoints_3d, move_pose
+from datasets.augment import move_keypoints_2d, move_keypoints_3d, move_pose
 from datasets.synthetic import OCCLUDED, SyntheticDataset
 from datasets.synthetic.assets import load_assets
 from datasets.synthetic.person.body import rotvec_to_rotmat
 from datasets.synthetic.raster.rasterizer import perspective, rasterize
+from utils.crop import crop_matrix
 from utils.errors import UserError
 from utils.paths import OPEN_BODY
 from utils.skeleton import J24_FLIP, J24_LIMBS, J24_PELVIS

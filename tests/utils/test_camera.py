@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.augment import crop_image, crop_matrix, move_keypoints_2d
-from utils.camera import CROP_SIZE, Crop, Perspective, WeakPerspective
+from datasets.augment import move_keypoints_2d
+from utils.camera import Crop, Perspective, WeakPerspective
+from utils.crop import CROP_SIZE, crop_image, crop_matrix
 from utils.geometry import project
 
 places = st.floats(-500, 5000)

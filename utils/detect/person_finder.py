@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.crop import IMAGENET_MEAN, IMAGENET_STD
 from utils.detect.movenet_decoder import decode_at, decode_single_person
-from utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 INPUT_SIZE = 256
 BATCH_SIZE = 8

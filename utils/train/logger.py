@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from utils.crop import IMAGENET_MEAN, IMAGENET_STD
 from utils.errors import UserError
 from utils.files import write_text
-from utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from utils.skeleton import J14
 from utils.train.distributed import is_main
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torchvision.transforms import Normalize
 
-from datasets.augment import CROP_SIZE, Augmentation
-from utils.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from datasets.augment import Augmentation
+from utils.crop import CROP_SIZE, IMAGENET_MEAN, IMAGENET_STD
 from utils.skeleton import J24_FLIP, J24_PELVIS, SMPL_FLIP
 
 
