@@ -34,8 +34,7 @@ from utils.media.images import load_image
 from utils.options import get_args_parser
 from utils.paths import MOVENET, OPEN_BODY, PRETRAINED
 from utils.person import Box, Person, Sighting
-from utils.process import choose_precision
-from utils.train.distributed import choose_device
+from utils.process import choose_device, choose_precision
 
 CHECKPOINT = PRETRAINED / "smpl_pose_s.safetensors"
 ARCHITECTURE = (

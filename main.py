@@ -20,7 +20,7 @@ from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
 from utils.metrics import format_table, mpjpe, mpvpe, pa_mpjpe, summarize
 from utils.options import parse_args
-from utils.process import choose_precision
+from utils.process import choose_device, choose_precision, is_main, print_once, rank, world_size
 from utils.train.bad_row_log import RowReport
 from utils.train.batches import on_device, split_batch, to_device
 from utils.train.checkpoint_folder import CheckpointFolder
@@ -28,19 +28,14 @@ from utils.train.distributed import (
     SharedFlag,
     any_rank,
     broadcast_buffers,
-    choose_device,
     data_parallel,
     from_rank_zero,
     gather_rows,
-    is_main,
     keep_gradients_here,
     let_rank_zero_speak,
-    print_once,
     process_group,
-    rank,
     seed_everything,
     unwrap,
-    world_size,
 )
 from utils.train.logger import Logger, keypoint_picture, progress, to_json
 from utils.train.nonfinite import FiniteWatch

@@ -24,7 +24,7 @@ from scripts.lib.benchmark.machine import describe_machine
 from scripts.lib.benchmark.timing import Row, Settings
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
-from utils.train.distributed import choose_device
+from utils.process import choose_device
 from utils.train.logger import to_json
 
 PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {

@@ -35,10 +35,9 @@ from utils.files import write_text
 from utils.media.images import load_image, save_image
 from utils.metrics import pck
 from utils.paths import MOVENET
-from utils.process import PRECISIONS
+from utils.process import PRECISIONS, choose_device
 from utils.render.panels import draw_overlay
 from utils.skeleton import COCO17
-from utils.train.distributed import choose_device
 
 MOVENET_SIZE = 256  # pixels, what it was made for
 NUM_OVERLAYS = 10

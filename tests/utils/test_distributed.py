@@ -10,11 +10,11 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from utils.errors import UserError
+from utils.process import choose_device, rank
 from utils.train import distributed
 from utils.train.distributed import (
     any_rank,
     broadcast_buffers,
-    choose_device,
     data_parallel,
     from_rank_zero,
     gather_rows,
@@ -22,7 +22,6 @@ from utils.train.distributed import (
     let_rank_zero_speak,
     mean_over_ranks,
     process_group,
-    rank,
     seed_everything,
     unwrap,
 )

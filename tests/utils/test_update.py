@@ -16,7 +16,7 @@ from models.build import build_model
 from tests.end_to_end.test_main import flags_of, write_body
 from utils.errors import UserError
 from utils.options import parse_args
-from utils.train import distributed
+from utils.process import rank
 from utils.train import nonfinite as finite
 from utils.train.batches import on_device, split_batch, to_device
 from utils.train.distributed import SharedFlag, data_parallel, process_group, unwrap
@@ -368,4 +368,4 @@ def test_the_watch_hears_of_a_step_at_the_next(tmp_path):
     with pytest.raises(UserError, match="2 steps in a row, up to step 3"):
         watch.finish()
     assert watch.path.read_text().splitlines()[-1].endswith('"losses": {"loss": null}, "images": ["a", "b"]}')
-    assert distributed.rank() == 0
+    assert rank() == 0

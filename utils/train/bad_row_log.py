@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.train.distributed import rank
+from utils.process import rank
 
 LIMIT = 0.01  # share of bad rows that a run bears
 SHOWN = 3

@@ -9,7 +9,8 @@ from pathlib import Path
 from utils.checkpoint import write_checkpoint
 from utils.errors import UserError
 from utils.files import atomic_path
-from utils.train.distributed import any_rank, from_rank_zero, is_main
+from utils.process import is_main
+from utils.train.distributed import any_rank, from_rank_zero
 
 NAME = re.compile(r"epoch_(?P<epoch>\d+)\.pt|step_(?P<in_epoch>\d+)_(?P<step>\d+)\.pt")
 STEPS_KEPT = 2  # one more than needed, in case the disk damages the newest

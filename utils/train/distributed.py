@@ -22,53 +22,11 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from utils.errors import UserError
+from utils.process import is_main, print_once, rank, world_size
 from utils.train.heartbeat import RANK_ZERO_GRACE, Peers
 
 # how gloo, NCCL and the launcher's store say that somebody has left
 BROKEN_CONNECTION = re.compile(r"gloo|nccl|connection (was )?(closed|reset|refused)|broken pipe", re.IGNORECASE)
-
-
-def rank() -> int:
-    """This process among all of the run's, from 0."""
-    return int(os.environ.get("RANK", 0))
-
-
-def world_size() -> int:
-    """How many processes the run has."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-def is_main() -> bool:
-    """Whether this is the process that prints and writes files."""
-    return rank() == 0
-
-
-def print_once(text: str):
-    """Print on rank 0 alone, at once also into a pipe."""
-    if is_main():
-        print(text, flush=True)
-
-
-def choose_device(device: str = "auto") -> torch.device:
-    """`--device` -> this process' device: each local rank has a GPU of its own. UserError where there is none."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise UserError(f"--device '{device}' is no device: use auto, cpu, cuda or cuda:N") from error
-    if chosen.type == "cpu":
-        return chosen
-    if chosen.type != "cuda" or not torch.cuda.is_available():
-        raise UserError(f"--device {device}: there is no such device here; use --device cpu")
-    if chosen.index is not None and world_size() > 1:
-        raise UserError(f"--device {device} puts every process on one GPU: use --device cuda, one GPU per process")
-    index = int(os.environ.get("LOCAL_RANK", 0)) if chosen.index is None else chosen.index
-    if index >= torch.cuda.device_count():
-        raise UserError(
-            f"GPU {index} is wanted, but only {torch.cuda.device_count()} are here: lower --nproc_per_node or --device"
-        )
-    return torch.device("cuda", index)
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from tqdm import tqdm
 from utils.crop import IMAGENET_MEAN, IMAGENET_STD
 from utils.errors import UserError
 from utils.files import write_text
+from utils.process import is_main
 from utils.skeleton import J14
-from utils.train.distributed import is_main
 
 BONES = tuple(
     (J14.index(a), J14.index(b))

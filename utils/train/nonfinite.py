@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from utils.errors import UserError
-from utils.train.distributed import rank
+from utils.process import rank
 from utils.train.logger import to_json
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from utils.errors import UserError
+from utils.process import print_once, rank, world_size
 from utils.train.code_version import code_version
-from utils.train.distributed import gather_states, mean_over_ranks, print_once, rank, seed_everything, world_size
+from utils.train.distributed import gather_states, mean_over_ranks, seed_everything
 from utils.train.update import Outcome, Update
 
 

@@ -19,8 +19,9 @@ from scripts.lib.benchmark.machine import own_memory, peak_memory
 from scripts.lib.benchmark.timing import Row, Settings, interleave
 from scripts.lib.benchmark.trainee import Trainee, random_features, random_rows
 from utils.files import atomic_path
+from utils.process import choose_device
 from utils.train.batches import on_device
-from utils.train.distributed import choose_device, data_parallel, process_group
+from utils.train.distributed import data_parallel, process_group
 
 RECIPE = "w32"
 BATCHES = {"cpu": (1, 2, 4, 6, 8, 12), "cuda": (8, 16, 32, 64, 100, 128)}

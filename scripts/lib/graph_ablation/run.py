@@ -20,8 +20,9 @@ from utils.checkpoint import load_model_weights
 from utils.errors import UserError
 from utils.metrics import mpjpe, mpvpe, pa_mpjpe, pck, summarize
 from utils.options import parse_args
+from utils.process import choose_device
 from utils.train.batches import to_device
-from utils.train.distributed import choose_device, seed_everything
+from utils.train.distributed import seed_everything
 from utils.train.optimizer import RunningAverage, build_optimizer
 from utils.train.schedule import lr_factor, set_lr
 
