@@ -4,207 +4,24 @@ From Python: `predictor = demo.load_predictor()`, then `people = predictor("phot
 """
 
 import math
-import os
 import sys
 import tempfile
 import time
-from functools import cached_property, partial
 from pathlib import Path
 
-import numpy as np
-import roma
-import torch
 from tqdm import tqdm
 
-from models.build import build_model, config_from_args
-from models.inference.prepare import fast_movenet, prepare_for_inference, refine
-from models.mesh_recovery import MeshRecovery
-from models.movenet import MoveNet, load_movenet
-from utils.camera import Crop
-from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weights
-from utils.crop import crop_image, normalize
-from utils.demo.options import PHOTO_KINDS, VIDEO_KINDS, check_bbox, check_output, parse_demo_args, read_boxes
+from models.predictor import BATCH_SIZE, Predictor, load_network, load_predictor
+from utils.demo.options import PHOTO_KINDS, VIDEO_KINDS, check_output, parse_demo_args, read_boxes
 from utils.demo.photo_results import PhotoResults
-from utils.detect.person_finder import find_people
 from utils.errors import UserError, exit_on_user_error
-from utils.export.meshes import part_colors
-from utils.full_camera import Focal, default_focal, pinhole, place, read_focal
+from utils.full_camera import Focal
 from utils.media.find import find_media, is_video, load_images, name_results
-from utils.media.images import load_image
-from utils.options import get_args_parser
-from utils.paths import MOVENET, OPEN_BODY, PRETRAINED
-from utils.person import Box, Person, Sighting
-from utils.process import choose_device, choose_precision
+from utils.person import Person
 
-CHECKPOINT = PRETRAINED / "smpl_pose_s.safetensors"
-ARCHITECTURE = (
-    *("model_type", "backbone", "hrnet_type", "num_transformers"),
-    *("graph", "joint_prior", "graph_entries", "prior_seed"),
-)
-BATCH_SIZE = 8  # people who go through the network together
+__all__ = ["Predictor", "load_network", "load_predictor"]
+
 BATCH_PIXELS = 40_000_000  # of photographs that are in memory together
-
-
-class Predictor:
-    """Pictures in, people out. For every person: `faces` (F, 3), skin `weights` (V, 24), `colors` (V, 3) uint8."""
-
-    def __init__(
-        self,
-        model: MeshRecovery,
-        finder: MoveNet | None,
-        device: torch.device,
-        precision: str = "fp32",
-        compile: bool = False,
-        flip_test: bool = False,
-        fit_keypoints: bool = False,
-    ):
-        self.device, self.precision = device, precision
-        network = prepare_for_inference(model, device, precision, compile)
-        self.refined = partial(refine, fit_keypoints=fit_keypoints, flip_test=flip_test)
-        self.model, self.ask = network.network, self.refined(network)
-        self.finder = finder and fast_movenet(finder, device, compile)
-        self.body = self.model.body_model
-        self.faces = self.body.faces
-
-    @cached_property
-    def weights(self) -> np.ndarray:
-        return self.body.weights.cpu().double().numpy()
-
-    @cached_property
-    def colors(self) -> np.ndarray:
-        return part_colors(self.weights)
-
-    def __call__(
-        self,
-        image: str | os.PathLike | np.ndarray,
-        bbox: Box | None = None,
-        max_people: int = 1,
-        focal: float | None = None,
-    ) -> list[Person]:
-        """image: a picture file or RGB array (H, W, 3) uint8. bbox: x, y, width, height of the person in pixels; by
-        default the `max_people` most prominent ones are taken, or, where nobody is found, the whole picture.
-        focal: focal length in pixels, by default as the file's EXIF says, else twice its diagonal."""
-        path = None if isinstance(image, np.ndarray) else image
-        image = load_image(image)
-        sightings = self.find(image, [bbox] if bbox is not None else (), max_people)
-        return self.reconstruct([image], [sightings], [self.focal(image, path, focal)])[0]
-
-    def focal(self, image: np.ndarray, path: str | os.PathLike | None = None, given: float | None = None) -> Focal:
-        """The focal length of a photograph: as given, else as its file says, else a usual one."""
-        if given is not None:
-            return Focal(float(given), "given")
-        return default_focal(*image.shape[:2]) if path is None else read_focal(path, *image.shape[:2])
-
-    def find(self, image: np.ndarray, boxes: list[Box] = (), max_people: int = 1) -> list[Sighting]:
-        """Who is in `boxes`, else who is found in the picture, else the whole picture taken for one person."""
-        for box in boxes:
-            check_bbox(box, image)
-        if boxes:
-            return [self.sighting(box) for box in boxes]
-        found = find_people(image, self.finder, max_people, self.device) if self.finder else []
-        if found:
-            return [self.sighting(person.bbox, person.score) for person in found]
-        whole = (0, 0, image.shape[1], image.shape[0])
-        return [Sighting(whole, Crop.around(whole, margin=1), None)]
-
-    def sighting(self, bbox: Box, score: float | None = None) -> Sighting:
-        return Sighting(bbox, Crop.around(bbox), score)
-
-    @torch.inference_mode()
-    def reconstruct(
-        self, images: list[np.ndarray], sightings: list[list[Sighting]], focals: list[Focal] | None = None
-    ) -> list[list[Person]]:
-        """The people of several pictures at once; sightings and focals: one entry per picture."""
-        focals = focals or [self.focal(image) for image in images]
-        where = [(i, sighting) for i, several in enumerate(sightings) for sighting in several]
-        people = [[] for _ in images]
-        for start in range(0, len(where), BATCH_SIZE):
-            batch = where[start : start + BATCH_SIZE]
-            crops = [crop_image(images[i], s.crop.center, s.crop.scale, antialias=True) for i, s in batch]
-            output = self.ask(torch.stack([normalize(crop) for crop in crops]))
-            output = {key: value.float().cpu() for key, value in output.items() if key.startswith("pred_")}
-            if not all(value.isfinite().all() for value in output.values()):
-                raise UserError(
-                    "the network's answer is not finite: the checkpoint is damaged or its training diverged"
-                )
-            for row, (i, sighting) in enumerate(batch):
-                own = {key: value[row] for key, value in output.items()}
-                people[i].append(self._person(own, sighting, images[i], focals[i]))
-        return people
-
-    def _person(self, output: dict[str, torch.Tensor], sighting: Sighting, image: np.ndarray, focal: Focal) -> Person:
-        values = {key: value.numpy() for key, value in output.items()}
-        crop, camera = sighting.crop, sighting.crop.camera(values["pred_cam"])
-        perspective = pinhole(focal.pixels, *image.shape[:2])
-        return Person(
-            bbox=np.asarray(sighting.bbox, np.float64),
-            score=sighting.score,
-            pose=roma.rotmat_to_rotvec(output["pred_rotmat"]).numpy(),
-            betas=values["pred_betas"],
-            cam=values["pred_cam"],
-            crop=crop,
-            camera=camera,
-            vertices=values["pred_vertices"],
-            joints=values["pred_joints"],
-            joints_2d=crop.to_image(values["pred_joints_2d"]),
-            keypoints_3d=values["pred_keypoints_3d"],
-            keypoints_2d=crop.to_image(values["pred_keypoints_2d"]),
-            focal=focal,
-            perspective=perspective,
-            placement=place(values["pred_vertices"], camera, perspective),
-        )
-
-    @torch.inference_mode()
-    def pose_body(self, rotmat: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """rotmat (24, 3, 3), betas (10,) -> vertices (V, 3), joints (24, 3), metres, without translation."""
-        rotmat, betas = (torch.from_numpy(np.asarray(a, np.float32))[None].to(self.device) for a in (rotmat, betas))
-        return tuple(part[0].cpu().numpy() for part in self.body(rotmat, betas))
-
-
-def load_predictor(
-    checkpoint: str | os.PathLike | None = None,
-    device: str | None = None,
-    smpl_path: str | os.PathLike | None = None,
-    keypoint_regressor: str | os.PathLike | None = None,
-    precision: str = "auto",
-    compile: bool = False,
-    flip_test: bool = True,
-    fit_keypoints: bool = True,
-) -> Predictor:
-    """Build the network that a checkpoint describes, by default the one that comes with the repository.
-
-    device: cpu, cuda or cuda:N, by default CUDA where there is one. The rest are files of the body that the checkpoint
-    was trained with, where they are not in their usual places (see the README). precision: fp32, bf16 or fp16, by
-    default what the device is fastest with. compile: by torch.compile, for many pictures. flip_test: look at every
-    person mirrored, too, and average; a little better, and twice the network's time. fit_keypoints: turn limbs towards
-    the 2D keypoints that the network sees, if it sees any.
-    """
-    device = choose_device(device or "auto")
-    precision = choose_precision(precision, device)
-    model = load_network(checkpoint, smpl_path, keypoint_regressor)
-    finder = load_movenet(MOVENET) if MOVENET.exists() else None
-    return Predictor(model, finder, device, precision, compile, flip_test, fit_keypoints)
-
-
-def load_network(
-    checkpoint: str | os.PathLike | None = None,
-    smpl_path: str | os.PathLike | None = None,
-    keypoint_regressor: str | os.PathLike | None = None,
-) -> MeshRecovery:
-    """The network that a checkpoint describes, with its weights, on the CPU; see `load_predictor`."""
-    if checkpoint is None and not CHECKPOINT.exists():
-        raise UserError(f"no trained network at {CHECKPOINT}: name one with --load_checkpoint, or train one first")
-    path = find_checkpoint(checkpoint or CHECKPOINT)
-    config = load_checkpoint(path)["config"]
-    if smpl_path is None and config.get("body") == Path(OPEN_BODY).stem:
-        smpl_path = OPEN_BODY  # also where a licensed body is at hand
-    args = get_args_parser().parse_args([])
-    vars(args).update({key: config[key] for key in ARCHITECTURE if config.get(key) is not None})
-    args.smpl_path, args.keypoint_regressor = smpl_path, keypoint_regressor
-    args.backbone_weights = args.mean_params = "none"  # the checkpoint brings its own
-    model, _ = build_model(args)
-    load_model_weights(model, path, config_from_args(args, model.body_model))
-    return model.eval()
 
 
 @exit_on_user_error

@@ -20,7 +20,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.synthetic import SyntheticDataset
-from demo import Predictor, load_predictor
+from models.predictor import Predictor, load_predictor
 from scripts.lib.keypoint_sheets import sheet, write_jpeg
 from utils.camera import Crop
 from utils.crop import CROP_SIZE

@@ -22,9 +22,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from demo import load_predictor
 from models.joint_graph import JointGraph
 from models.joint_prior import load_joint_prior
+from models.predictor import load_predictor
 from scripts.draw_joint_prior import draw_matrix
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError, exit_on_user_error

@@ -12,7 +12,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from demo import load_predictor
+from models.predictor import load_predictor
 from scripts.lib.keypoint_sheets import write_jpeg
 from utils.demo.photo_results import VIEWS
 from utils.errors import exit_on_user_error

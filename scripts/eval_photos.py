@@ -24,9 +24,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.photos import J14_NAMES, LIMBS, read_annotations
-from demo import load_predictor
 from models.inference.prepare import fast_movenet
 from models.movenet import load_movenet
+from models.predictor import load_predictor
 from utils.camera import Crop
 from utils.crop import crop_image, normalize
 from utils.detect.movenet_decoder import decode_argmax, decode_single_person, to_crop_frame

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from demo import load_network
 from models.inference.prepare import prepare_for_inference
 from models.mesh_recovery import MeshRecovery
+from models.predictor import load_network
 from utils.crop import crop_image, normalize
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_path

@@ -255,7 +255,7 @@ def write_smaller_body(path: Path):
 
 
 def test_without_the_usual_checkpoint_it_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(demo, "CHECKPOINT", tmp_path / "none.safetensors")
+    monkeypatch.setattr("models.predictor.DEFAULT_CHECKPOINT", tmp_path / "none.safetensors")
     with pytest.raises(UserError, match="--load_checkpoint"):
         demo.load_predictor()
 

@@ -5,10 +5,10 @@ import pytest
 import roma
 import torch
 
-from demo import load_predictor
 from main import describe_protocol
 from models.build import build_model
 from models.inference.flip_average import FlipTest, mean_rotation, mirror_rotation
+from models.predictor import load_predictor
 from utils.options import parse_args
 from utils.paths import SAMPLES
 from utils.skeleton import SMPL_FLIP

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from datasets.build import build_dataset
-from demo import load_predictor
 from models.backbone import build_hrnet
 from models.build import build_model
 from models.inference.fused_conv import FusedConv, fold_batch_norm
 from models.inference.hrnet import FastHRNet
 from models.inference.prepare import fast_movenet, prepare_for_inference
 from models.movenet import MoveNet
+from models.predictor import load_predictor
 from utils.errors import UserError
 from utils.metrics import mpjpe
 from utils.options import get_args_parser

@@ -6,12 +6,12 @@ import roma
 import torch
 from torch import nn
 
-from demo import load_predictor
 from main import describe_protocol
 from models.build import build_model
 from models.inference.flip_average import mirror_rotation
 from models.inference.keypoint_fit import KEYPOINT_SIGMA, KeypointFit
 from models.inference.prepare import refine
+from models.predictor import load_predictor
 from utils.errors import UserError
 from utils.options import parse_args
 from utils.paths import SAMPLES

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datasets.synthetic import SyntheticDataset
-from demo import load_predictor
+from models.predictor import load_predictor
 from scripts import draw_failures
 from utils.metrics import pa_mpjpe
 from utils.paths import OPEN_BODY

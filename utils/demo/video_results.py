@@ -24,7 +24,7 @@ CHUNK = 8  # frames whose people go through the network together
 
 
 class VideoResults:
-    """Turns videos into results. predictor: demo.Predictor; smooth: seconds, the width of the smoothing."""
+    """Turns videos into results. predictor: models.predictor.Predictor; smooth: seconds, the width of the smoothing."""
 
     def __init__(self, predictor, renderer: str = "warp", smooth: float = 0.06, max_people: int = 1):
         self.predictor, self.renderer, self.smooth, self.max_people = predictor, renderer, smooth, max_people

@@ -26,7 +26,7 @@ MEDIA_TYPES = {".png": "image/png", ".glb": "model/gltf-binary", ".json": "appli
 
 
 def serve(predictor, results, host: str, port: int):
-    """Show the page until the process is interrupted. predictor: demo.Predictor; results: PhotoResults."""
+    """Show the page until the process is interrupted. predictor: models.predictor.Predictor; results: PhotoResults."""
     with tempfile.TemporaryDirectory(prefix="smpl-pose-page-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # where uploads lie until they are read
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

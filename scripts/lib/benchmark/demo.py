@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from demo import Predictor, load_network, load_predictor
 from models.movenet import load_movenet
+from models.predictor import Predictor, load_network, load_predictor
 from scripts.lib.benchmark.published import published
 from scripts.lib.benchmark.timing import Row, Settings, compare
 from utils.demo.photo_results import PhotoResults
