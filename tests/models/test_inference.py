@@ -141,7 +141,7 @@ def test_precision_is_chosen_by_measurement(monkeypatch):
     utils.process._fastest.cache_clear()
     assert [choose_precision(name, "cpu") for name in ("fp32", "bf16")] == ["fp32", "bf16"]
     assert choose_precision("fp16", "cuda") == "fp16"
-    with pytest.raises(UserError, match="--precision fp16 is for GPUs"):
+    with pytest.raises(UserError, match="--precision fp16 needs a GPU"):
         choose_precision("fp16", "cpu")
 
 
