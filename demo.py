@@ -12,10 +12,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from models.predictor import BATCH_SIZE, Predictor, load_network, load_predictor
+from utils.camera import Focal
 from utils.demo.options import PHOTO_KINDS, VIDEO_KINDS, check_output, parse_demo_args, read_boxes
 from utils.demo.photo_results import PhotoResults
 from utils.errors import UserError, exit_on_user_error
-from utils.full_camera import Focal
 from utils.media.find import find_media, is_video, load_images, name_results
 from utils.person import Person
 
@@ -70,9 +70,9 @@ def reconstruct_photos(
     with tqdm(total=len(paths), unit="image", disable=None if len(paths) > 1 else True) as bar:
 
         def flush():
-            pictures, sightings, focals = zip(*(entry[1:] for entry in waiting), strict=True)
+            pictures, detections, focals = zip(*(entry[1:] for entry in waiting), strict=True)
             for (path, image, *_), people in zip(
-                waiting, predictor.reconstruct(pictures, sightings, focals), strict=True
+                waiting, predictor.reconstruct(pictures, detections, focals), strict=True
             ):
                 written = results.write(args.output, names[path], image, people, kinds)
                 bar.write(
@@ -86,12 +86,12 @@ def reconstruct_photos(
             try:
                 if isinstance(image, UserError):
                     raise image
-                sightings = predictor.find(image, boxes[path], args.max_people)
+                detections = predictor.find(image, boxes[path], args.max_people)
             except UserError as error:
                 failures.append(error)
                 bar.update()
                 continue
-            waiting.append((path, image, sightings, predictor.focal(image, path, args.focal)))
+            waiting.append((path, image, detections, predictor.focal(image, path, args.focal)))
             crowd = sum(len(entry[2]) for entry in waiting) >= BATCH_SIZE
             if crowd or sum(math.prod(entry[1].shape[:2]) for entry in waiting) > BATCH_PIXELS:
                 flush()

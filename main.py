@@ -21,6 +21,7 @@ from utils.files import write_text
 from utils.metrics import format_table, mpjpe, mpvpe, pa_mpjpe, summarize
 from utils.options import parse_args
 from utils.process import choose_device, choose_precision, is_main, print_once, rank, world_size
+from utils.render.panels import keypoint_picture
 from utils.train.bad_row_log import RowReport
 from utils.train.batches import on_device, split_batch, to_device
 from utils.train.checkpoint_folder import CheckpointFolder
@@ -37,7 +38,7 @@ from utils.train.distributed import (
     seed_everything,
     unwrap,
 )
-from utils.train.logger import Logger, keypoint_picture, progress, to_json
+from utils.train.logger import Logger, progress, to_json
 from utils.train.nonfinite import FiniteWatch
 from utils.train.optimizer import RunningAverage, build_optimizer
 from utils.train.run_state import RunState

@@ -12,19 +12,17 @@ from models.build import build_model, config_from_args
 from models.inference.prepare import fast_movenet, prepare_for_inference, refine
 from models.mesh_recovery import MeshRecovery
 from models.movenet import MoveNet, load_movenet
-from utils.camera import Crop
+from utils.camera import Crop, Focal, default_focal, pinhole, place, read_focal
 from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weights
 from utils.crop import crop_image, normalize
-from utils.demo.options import check_bbox
 from utils.detect.person_finder import find_people
 from utils.errors import UserError
-from utils.export.meshes import part_colors
-from utils.full_camera import Focal, default_focal, pinhole, place, read_focal
 from utils.media.images import load_image
 from utils.options import get_args_parser
 from utils.paths import DEFAULT_CHECKPOINT, MOVENET, OPEN_BODY
-from utils.person import Box, Person, Sighting
+from utils.person import Box, Detection, Person, check_bbox
 from utils.process import choose_device, choose_precision
+from utils.render.colors import part_colors
 
 ARCHITECTURE = (
     *("model_type", "backbone", "hrnet_type", "num_transformers"),
@@ -74,8 +72,8 @@ class Predictor:
         focal: focal length in pixels, by default as the file's EXIF says, else twice its diagonal."""
         path = None if isinstance(image, np.ndarray) else image
         image = load_image(image)
-        sightings = self.find(image, [bbox] if bbox is not None else (), max_people)
-        return self.reconstruct([image], [sightings], [self.focal(image, path, focal)])[0]
+        detections = self.find(image, [bbox] if bbox is not None else (), max_people)
+        return self.reconstruct([image], [detections], [self.focal(image, path, focal)])[0]
 
     def focal(self, image: np.ndarray, path: str | os.PathLike | None = None, given: float | None = None) -> Focal:
         """The focal length of a photograph: as given, else as its file says, else a usual one."""
@@ -83,50 +81,50 @@ class Predictor:
             return Focal(float(given), "given")
         return default_focal(*image.shape[:2]) if path is None else read_focal(path, *image.shape[:2])
 
-    def find(self, image: np.ndarray, boxes: list[Box] = (), max_people: int = 1) -> list[Sighting]:
+    def find(self, image: np.ndarray, boxes: list[Box] = (), max_people: int = 1) -> list[Detection]:
         """Who is in `boxes`, else who is found in the picture, else the whole picture taken for one person."""
         for box in boxes:
             check_bbox(box, image)
         if boxes:
-            return [self.sighting(box) for box in boxes]
+            return [self.detection(box) for box in boxes]
         found = find_people(image, self.finder, max_people, self.device) if self.finder else []
         if found:
-            return [self.sighting(person.bbox, person.score) for person in found]
+            return [self.detection(person.bbox, person.score) for person in found]
         whole = (0, 0, image.shape[1], image.shape[0])
-        return [Sighting(whole, Crop.around(whole, margin=1), None)]
+        return [Detection(whole, Crop.around(whole, margin=1), None)]
 
-    def sighting(self, bbox: Box, score: float | None = None) -> Sighting:
-        return Sighting(bbox, Crop.around(bbox), score)
+    def detection(self, bbox: Box, score: float | None = None) -> Detection:
+        return Detection(bbox, Crop.around(bbox), score)
 
     @torch.inference_mode()
     def reconstruct(
-        self, images: list[np.ndarray], sightings: list[list[Sighting]], focals: list[Focal] | None = None
+        self, images: list[np.ndarray], detections: list[list[Detection]], focals: list[Focal] | None = None
     ) -> list[list[Person]]:
-        """The people of several pictures at once; sightings and focals: one entry per picture."""
+        """The people of several pictures at once; detections and focals: one entry per picture."""
         focals = focals or [self.focal(image) for image in images]
-        where = [(i, sighting) for i, several in enumerate(sightings) for sighting in several]
+        where = [(i, detection) for i, several in enumerate(detections) for detection in several]
         people = [[] for _ in images]
         for start in range(0, len(where), BATCH_SIZE):
             batch = where[start : start + BATCH_SIZE]
-            crops = [crop_image(images[i], s.crop.center, s.crop.scale, antialias=True) for i, s in batch]
+            crops = [crop_image(images[i], d.crop.center, d.crop.scale, antialias=True) for i, d in batch]
             output = self.ask(torch.stack([normalize(crop) for crop in crops]))
             output = {key: value.float().cpu() for key, value in output.items() if key.startswith("pred_")}
             if not all(value.isfinite().all() for value in output.values()):
                 raise UserError(
                     "the network's answer is not finite: the checkpoint is damaged or its training diverged"
                 )
-            for row, (i, sighting) in enumerate(batch):
+            for row, (i, detection) in enumerate(batch):
                 own = {key: value[row] for key, value in output.items()}
-                people[i].append(self._person(own, sighting, images[i], focals[i]))
+                people[i].append(self._person(own, detection, images[i], focals[i]))
         return people
 
-    def _person(self, output: dict[str, torch.Tensor], sighting: Sighting, image: np.ndarray, focal: Focal) -> Person:
+    def _person(self, output: dict[str, torch.Tensor], detection: Detection, image: np.ndarray, focal: Focal) -> Person:
         values = {key: value.numpy() for key, value in output.items()}
-        crop, camera = sighting.crop, sighting.crop.camera(values["pred_cam"])
+        crop, camera = detection.crop, detection.crop.camera(values["pred_cam"])
         perspective = pinhole(focal.pixels, *image.shape[:2])
         return Person(
-            bbox=np.asarray(sighting.bbox, np.float64),
-            score=sighting.score,
+            bbox=np.asarray(detection.bbox, np.float64),
+            score=detection.score,
             pose=roma.rotmat_to_rotvec(output["pred_rotmat"]).numpy(),
             betas=values["pred_betas"],
             cam=values["pred_cam"],

@@ -27,7 +27,7 @@ from utils.crop import CROP_SIZE
 from utils.errors import exit_on_user_error
 from utils.metrics import pa_mpjpe
 from utils.paths import ASSETS, OPEN_BODY
-from utils.person import Person, Sighting
+from utils.person import Detection, Person
 from utils.render.panels import draw_overlay, draw_side_view
 from utils.skeleton import J24_LIMBS, J24_TO_J14
 
@@ -37,7 +37,7 @@ COLUMNS = 8
 
 
 def reconstruct(predictor: Predictor, image: np.ndarray) -> Person:
-    whole = Sighting((0, 0, SIZE, SIZE), CROP, None)
+    whole = Detection((0, 0, SIZE, SIZE), CROP, None)
     return predictor.reconstruct([image], [[whole]])[0][0]
 
 

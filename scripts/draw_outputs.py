@@ -19,7 +19,7 @@ from utils.errors import exit_on_user_error
 from utils.media.find import find_media
 from utils.media.images import load_image
 from utils.paths import SAMPLES
-from utils.render.panels import draw_keypoints, draw_overlay, draw_side_view
+from utils.render.panels import draw_joints, draw_overlay, draw_side_view
 
 SIDE = 360  # pixels of a tile
 
@@ -40,7 +40,7 @@ def draw(predictor, path: Path) -> np.ndarray:
     person = predictor(image)[0]
     body = person.to_camera(person.vertices)
     overlay = draw_overlay(image, [body], predictor.faces, [person.perspective])
-    joints = draw_keypoints(image, [person.record()["joints_2d"]])
+    joints = draw_joints(image, [person.record()["joints_2d"]])
     views = (draw_side_view(person.vertices, predictor.faces, SIDE, SIDE, **view) for view in VIEWS.values())
     return np.hstack([fit(overlay), fit(joints), *views])
 

@@ -7,9 +7,8 @@ import numpy as np
 import roma
 import torch
 
-from utils.camera import Crop, Perspective, WeakPerspective
-from utils.export.meshes import UPRIGHT
-from utils.full_camera import Focal, Placement
+from utils.camera import UPRIGHT, Crop, Focal, Perspective, Placement, WeakPerspective
+from utils.errors import UserError
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
@@ -76,9 +75,19 @@ class Person:
         }
 
 
-class Sighting(NamedTuple):
+class Detection(NamedTuple):
     """Where a person is in a picture, not yet reconstructed; fields as in Person."""
 
     bbox: Box
     crop: Crop
     score: float | None
+
+
+def check_bbox(bbox: Box, image: np.ndarray):
+    """UserError unless the box has an area and meets the picture (H, W, 3)."""
+    x, y, width, height = bbox
+    rows, columns = image.shape[:2]
+    if not (np.isfinite(bbox).all() and width > 0 and height > 0):
+        raise UserError(f"bbox {bbox} is no box: give x,y,width,height in pixels, width and height above 0")
+    if x >= columns or y >= rows or x + width <= 0 or y + height <= 0:
+        raise UserError(f"bbox {bbox} lies outside the picture of {columns} x {rows} pixels")

@@ -1,7 +1,7 @@
 """Names, order, hierarchy and left-right symmetry of every joint set in the project.
 
-SMPL-24 are the kinematic joints of the body model, J24 the label keypoints of METRO's data sets, J17 what a keypoint
-regressor gives (Human3.6M order), J14 the evaluation set, COCO-17 what a 2D pose detector gives.
+SMPL-24: kinematic joints of the body model. J24: label keypoints of METRO's data sets. J17: output of a keypoint
+regressor (Human3.6M order). J14: evaluation keypoints. COCO-17: output of a 2D pose detector.
 """
 
 SMPL_JOINTS = (
@@ -26,7 +26,7 @@ COCO17 = (
     "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
     "right_ankle",
 )  # fmt: skip
-NUM_KEYPOINTS = len(COCO17)  # of a 2D detector
+NUM_KEYPOINTS = len(COCO17)  # of a 2D pose detector
 
 J24_TO_J14 = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 18)
 J17_TO_J14 = (3, 2, 1, 4, 5, 6, 16, 15, 14, 11, 12, 13, 8, 10)
@@ -36,10 +36,18 @@ J24_PELVIS = J24.index("Pelvis")
 J24_LIMBS = tuple(range(12))
 J17_PELVIS = J17.index("Pelvis")
 J14_HIPS = (J14.index("R_Hip"), J14.index("L_Hip"))
+J14_BONES = tuple(
+    (J14.index(a), J14.index(b))
+    for a, b in (
+        ("R_Ankle", "R_Knee"), ("R_Knee", "R_Hip"), ("R_Hip", "L_Hip"), ("L_Hip", "L_Knee"), ("L_Knee", "L_Ankle"),
+        ("R_Wrist", "R_Elbow"), ("R_Elbow", "R_Shoulder"), ("R_Shoulder", "L_Shoulder"), ("L_Shoulder", "L_Elbow"),
+        ("L_Elbow", "L_Wrist"), ("R_Shoulder", "R_Hip"), ("L_Shoulder", "L_Hip"), ("Neck", "Head"),
+    )
+)  # fmt: skip
 
 
-def _flip_permutation(names: tuple[str, ...]) -> tuple[int, ...]:
-    """Index of each joint's mirror image, read off the names (`L_` and `R_`, `left_` and `right_`)."""
+def flip_permutation(names: tuple[str, ...]) -> tuple[int, ...]:
+    """Index of the mirror image of each joint, from the names (`L_` and `R_`, `left_` and `right_`)."""
     swap = {"L_": "R_", "R_": "L_", "left_": "right_", "right_": "left_"}
 
     def mirrored(name):
@@ -51,17 +59,14 @@ def _flip_permutation(names: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(names.index(mirrored(name)) for name in names)
 
 
-SMPL_FLIP = _flip_permutation(SMPL_JOINTS)
-J24_FLIP = _flip_permutation(J24)
-J17_FLIP = _flip_permutation(J17)
-J14_FLIP = _flip_permutation(J14)
-COCO17_FLIP = _flip_permutation(COCO17)
+SMPL_FLIP = flip_permutation(SMPL_JOINTS)
+J24_FLIP = flip_permutation(J24)
 
-# the limbs, which a 2D detector and the body model have in common: index in COCO-17 -> index of the SMPL joint
+# limb joints that a 2D detector and the body model have in common: index in COCO-17 -> index in SMPL-24
 COCO17_TO_SMPL = {
     COCO17.index(f"{side}_{part}"): SMPL_JOINTS.index(f"{side[0].upper()}_{part}")
     for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
     for side in ("left", "right")
 }
-# the same limbs: index in COCO-17 -> index in J14
+# the same joints: index in COCO-17 -> index in J14
 COCO17_TO_J14 = {i: J14.index(SMPL_JOINTS[j][:2] + SMPL_JOINTS[j][2:].capitalize()) for i, j in COCO17_TO_SMPL.items()}

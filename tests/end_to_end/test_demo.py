@@ -370,12 +370,12 @@ def test_several_people(run, tmp_path, where):
 
 def test_batches_change_nothing(predictor):
     images = [load_image(SAMPLE), load_image(SAMPLE.with_name("im02.png"))]
-    sightings = [[predictor.sighting(WHERE)], [predictor.sighting((80, 20, 340, 570)), predictor.sighting(WHERE)]]
-    together = predictor.reconstruct(images, sightings)
+    detections = [[predictor.detection(WHERE)], [predictor.detection((80, 20, 340, 570)), predictor.detection(WHERE)]]
+    together = predictor.reconstruct(images, detections)
     assert [len(people) for people in together] == [1, 2]
-    for image, people, several in zip(images, together, sightings, strict=True):
-        for person, sighting in zip(people, several, strict=True):
-            alone = predictor(image, sighting.bbox)[0]
+    for image, people, several in zip(images, together, detections, strict=True):
+        for person, detection in zip(people, several, strict=True):
+            alone = predictor(image, detection.bbox)[0]
             np.testing.assert_allclose(person.vertices, alone.vertices, atol=1e-4)
             np.testing.assert_allclose(person.translation, alone.translation, atol=1e-3)
 

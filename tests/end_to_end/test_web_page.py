@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import trimesh
 
+from utils.camera import UPRIGHT
 from utils.errors import UserError
 from utils.export.html_viewer import viewer_page
-from utils.export.meshes import UPRIGHT
 from utils.paths import ROOT, SAMPLES
 
 SLOW = 300  # seconds that a busy machine may take for a step

@@ -14,7 +14,17 @@ from scripts.lib.open_body.posing import random_poses, skin
 from scripts.lib.open_body.regressors import fit_row
 from utils.geometry import project, rot6d_to_rotmat
 from utils.paths import OPEN_BODY
-from utils.skeleton import J17, J17_FLIP, J17_TO_J14, J24, J24_FLIP, J24_TO_J14, SMPL_FLIP, SMPL_JOINTS, SMPL_PARENTS
+from utils.skeleton import (
+    J17,
+    J17_TO_J14,
+    J24,
+    J24_FLIP,
+    J24_TO_J14,
+    SMPL_FLIP,
+    SMPL_JOINTS,
+    SMPL_PARENTS,
+    flip_permutation,
+)
 
 MIRROR = np.array([-1, 1, 1])
 
@@ -68,7 +78,11 @@ def test_mirror_map_is_exact(data):
     np.testing.assert_array_equal(v[flip] * MIRROR, v)
     np.testing.assert_allclose(data["shapedirs"][flip] * MIRROR[:, None], data["shapedirs"], atol=1e-8)
     np.testing.assert_allclose(data["weights"][flip][:, SMPL_FLIP], data["weights"], atol=1e-7)
-    for key, joint_flip in (("J_regressor", SMPL_FLIP), ("j17_regressor", J17_FLIP), ("j24_regressor", J24_FLIP)):
+    for key, joint_flip in (
+        ("J_regressor", SMPL_FLIP),
+        ("j17_regressor", flip_permutation(J17)),
+        ("j24_regressor", J24_FLIP),
+    ):
         np.testing.assert_allclose(data[key][np.array(joint_flip)][:, flip], data[key], atol=1e-7)
 
 

@@ -12,7 +12,7 @@ from scripts import build_pose2sim_dataset as script
 from scripts.build_pose2sim_dataset import IMAGE_SCALE, LIMBS, fit_to_video, labels, unpack
 from scripts.lib.pose2sim.multiview import Camera, low_pass, triangulate
 from scripts.lib.pose2sim.uncertainty import HIPS, NAMES, measure
-from utils.detect.person_finder import Person
+from utils.detect.person_finder import DetectedPerson
 from utils.errors import UserError
 from utils.metrics import mpjpe, pa_mpjpe
 from utils.skeleton import COCO17, J14, J24, J24_PELVIS, J24_TO_J14
@@ -131,7 +131,7 @@ def test_every_frame_of_a_video_is_looked_at(tmp_path, monkeypatch, capsys):
 
     def find_people(image, network):
         t = round(image[..., 0].mean() / 40)
-        return [] if t == 3 else [Person(np.zeros(4), keypoints * (t + 1), 1.0)]
+        return [] if t == 3 else [DetectedPerson(np.zeros(4), keypoints * (t + 1), 1.0)]
 
     monkeypatch.setattr(script, "find_people", find_people)
     view = script.look(path, None)

@@ -52,10 +52,14 @@ def test_joint_sets_agree():
     assert all(parent < child for child, parent in enumerate(skeleton.SMPL_PARENTS))
     by_j17 = [skeleton.J17[i] for i in skeleton.J17_TO_J14]
     assert tuple(by_j17) == skeleton.J14
-    for flip in (skeleton.SMPL_FLIP, skeleton.J24_FLIP, skeleton.J17_FLIP, skeleton.J14_FLIP, skeleton.COCO17_FLIP):
+    for flip in (
+        skeleton.SMPL_FLIP,
+        skeleton.J24_FLIP,
+        *map(skeleton.flip_permutation, (skeleton.J17, skeleton.J14, skeleton.COCO17)),
+    ):
         assert [flip[i] for i in flip] == list(range(len(flip)))
     left = skeleton.J14.index("L_Wrist")
-    assert skeleton.J14[skeleton.J14_FLIP[left]] == "R_Wrist"
+    assert skeleton.J14[skeleton.flip_permutation(skeleton.J14)[left]] == "R_Wrist"
     parents = np.array(skeleton.SMPL_PARENTS[1:])
     flip = np.array(skeleton.SMPL_FLIP)
     assert (np.array(skeleton.SMPL_PARENTS)[flip[1:]] == flip[parents]).all()  # mirrored children, mirrored parents

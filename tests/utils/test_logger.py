@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from utils.errors import UserError
-from utils.train.logger import GREEN, RED, Logger, keypoint_picture, progress
+from utils.render.panels import GREEN, RED, keypoint_picture
+from utils.train.logger import Logger, progress
 
 
 def test_keypoints_are_drawn_where_they_are():

@@ -6,7 +6,8 @@ import trimesh
 from pygltflib import GLTF2
 
 from utils.export.gltf import vertex_normals
-from utils.export.meshes import LEFT, MIDDLE, RIGHT, part_colors, save_mesh
+from utils.export.meshes import save_mesh
+from utils.render.colors import LEFT, MIDDLE, RIGHT, part_colors
 from utils.skeleton import SMPL_JOINTS
 
 

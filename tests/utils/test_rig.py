@@ -12,7 +12,7 @@ from pygltflib import GLTF2
 from scipy.spatial.transform import Rotation
 
 from models.body_model import load_body_model
-from utils.export.meshes import UPRIGHT
+from utils.camera import UPRIGHT
 from utils.export.rig import Motion, RestBody, save_bvh, save_rigged_glb
 from utils.paths import OPEN_BODY
 from utils.skeleton import SMPL_JOINTS

@@ -6,8 +6,6 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
-
 from utils.errors import UserError
 from utils.options import Parser
 from utils.person import Box
@@ -133,16 +131,6 @@ def read_boxes(path: Path) -> dict[str, list[Box]]:
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"--boxes {path} holds no list of boxes: {form}") from error
     return boxes
-
-
-def check_bbox(bbox: Box, image: np.ndarray):
-    """UserError unless the box has an area and meets the picture (H, W, 3)."""
-    x, y, width, height = bbox
-    rows, columns = image.shape[:2]
-    if not (np.isfinite(bbox).all() and width > 0 and height > 0):
-        raise UserError(f"bbox {bbox} is no box: give x,y,width,height in pixels, width and height above 0")
-    if x >= columns or y >= rows or x + width <= 0 or y + height <= 0:
-        raise UserError(f"bbox {bbox} lies outside the picture of {columns} x {rows} pixels")
 
 
 def check_output(folder: Path, names: list[str], inputs: list[Path]):

@@ -9,7 +9,7 @@ from utils.export.meshes import save_mesh
 from utils.export.records import save_json, save_npz
 from utils.files import write_text
 from utils.media.images import save_image
-from utils.render.panels import draw_keypoints, draw_overlay, draw_sheet, draw_side_view
+from utils.render.panels import draw_joints, draw_overlay, draw_sheet, draw_side_view
 
 SHEET_HEIGHT = 1200  # pixels; the overlay alone keeps the photograph's resolution
 VIEW_SIDE = 1000  # pixels of the side and top views
@@ -39,9 +39,7 @@ class PhotoResults:
             picture = draw_side_view(*group[:2], VIEW_SIDE, VIEW_SIDE, backend=self.renderer, **VIEWS[view])
             save_image(file(f"_{view}.png"), picture)
         if "keypoints" in kinds:
-            save_image(
-                file("_keypoints.png"), draw_keypoints(image, [person.record()["joints_2d"] for person in people])
-            )
+            save_image(file("_keypoints.png"), draw_joints(image, [person.record()["joints_2d"] for person in people]))
         for kind in (kind for kind in ("obj", "ply", "glb") if kind in kinds):
             for number, person in enumerate(people, 1):
                 path = file(f".{kind}" if number == 1 else f"_person{number}.{kind}")

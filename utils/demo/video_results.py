@@ -11,12 +11,11 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from utils.camera import WeakPerspective
+from utils.camera import Focal, WeakPerspective, default_focal, pinhole, place
 from utils.detect.tracker import SmoothTrack, Track, Tracker, long_enough
 from utils.errors import UserError
 from utils.export.records import save_json, save_npz
 from utils.export.rig import Motion, RestBody, save_bvh, save_rigged_glb
-from utils.full_camera import Focal, default_focal, pinhole, place
 from utils.media.video import VideoInfo, read_frames, read_video_info, write_video
 from utils.render.panels import draw_overlay
 
@@ -72,7 +71,7 @@ class VideoResults:
         with tqdm(total=info.frames, desc=f"{video.name}: watch", unit="frame", disable=None) as bar:
             while chunk := list(islice(frames, CHUNK)):
                 seen = [tracker(image) for image in chunk]
-                found = [[self.predictor.sighting(p.bbox, p.score) for p in people.values()] for people in seen]
+                found = [[self.predictor.detection(p.bbox, p.score) for p in people.values()] for people in seen]
                 answers = self.predictor.reconstruct(chunk, found)
                 for frame, (numbers, bodies) in enumerate(zip(seen, answers, strict=True), count):
                     for number, body in zip(numbers, bodies, strict=True):

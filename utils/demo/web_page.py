@@ -97,8 +97,8 @@ def reconstruct(predictor, results, upload: str | None, sample: str | None, max_
     finally:
         if upload:
             path.unlink(missing_ok=True)
-    sightings = predictor.find(image, max_people=min(max(max_people, 1), MAX_PEOPLE))
-    (people,) = predictor.reconstruct([image], [sightings], [focal])
+    detections = predictor.find(image, max_people=min(max(max_people, 1), MAX_PEOPLE))
+    (people,) = predictor.reconstruct([image], [detections], [focal])
 
     overlay = results.overlay(image, people)
     viewer = html.escape(viewer_page(path.stem, *results.group(people), overlay), quote=True)

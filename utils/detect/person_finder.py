@@ -40,7 +40,7 @@ BONES = np.array((
 ))  # fmt: skip
 
 
-class Person(NamedTuple):
+class DetectedPerson(NamedTuple):
     """A person in a picture, in its pixels."""
 
     bbox: np.ndarray  # (4,) x, y, width, height
@@ -95,7 +95,7 @@ def find_people(
     max_people: int = 1,
     device: torch.device | str = "cpu",
     thorough: bool = True,
-) -> list[Person]:
+) -> list[DetectedPerson]:
     """The people in an image (H, W, 3) uint8 RGB, the most prominent first, at most `max_people`; [] if there are none.
 
     network: (B, 3, 256, 256) ImageNet-normalised RGB on `device` -> models.movenet.PoseMaps. A person who is plain to
@@ -122,7 +122,7 @@ def follow_people(
     network: Callable[[Tensor], tuple[Tensor, ...]],
     keypoints: list[np.ndarray],
     device: torch.device | str = "cpu",
-) -> list[Person | None]:
+) -> list[DetectedPerson | None]:
     """People of an earlier frame, by their keypoints (17, 3) in it, in this one, with one look each; None where one is
     lost, or has become somebody earlier in the list."""
     candidates = _look_again(_Eye(image, network, device), [Candidate(points) for points in keypoints])
@@ -247,8 +247,8 @@ def _is_part_of(a: Candidate, b: Candidate) -> bool:
     return (apart < ON_BODY * b.side).mean() >= 0.8
 
 
-def _person(candidate: Candidate, shape: tuple[int, ...]) -> Person:
+def _person(candidate: Candidate, shape: tuple[int, ...]) -> DetectedPerson:
     margin = BOX_MARGIN * candidate.side
     x0, y0 = np.clip(candidate.corners[0] - margin, 0, (shape[1] - 1, shape[0] - 1))
     x1, y1 = np.clip(candidate.corners[1] + margin, 0, (shape[1] - 1, shape[0] - 1))
-    return Person(np.array((x0, y0, x1 - x0, y1 - y0)), candidate.keypoints, candidate.score)
+    return DetectedPerson(np.array((x0, y0, x1 - x0, y1 - y0)), candidate.keypoints, candidate.score)

@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation, Slerp
 
-from utils.detect.person_finder import Person, box_keypoints, find_people, follow_people
+from utils.detect.person_finder import DetectedPerson, box_keypoints, find_people, follow_people
 
 PATIENCE = 0.5  # seconds that a person may be out of sight and still be the same one
 LOOK_AROUND = 1.0  # seconds between searches for people who were not there before
@@ -38,7 +38,7 @@ class Tracker:
         self.keypoints = {i: box_keypoints(box) for i, box in enumerate(boxes)}  # of those who are not given up
         self.unseen = dict.fromkeys(self.keypoints, 0)  # frames since they were seen last
 
-    def __call__(self, image: np.ndarray) -> dict[int, Person]:
+    def __call__(self, image: np.ndarray) -> dict[int, DetectedPerson]:
         """The next frame (H, W, 3) uint8 RGB -> who is seen in it, by number."""
         self.frame += 1
         followed = follow_people(image, self.network, list(self.keypoints.values()), self.device)
@@ -55,7 +55,7 @@ class Tracker:
         self.keypoints = {i: places[i] for i in self.unseen}
         return seen
 
-    def _number(self, person: Person, seen: dict[int, Person]) -> int | None:
+    def _number(self, person: DetectedPerson, seen: dict[int, DetectedPerson]) -> int | None:
         """The number of a person found anew: an old one where somebody was lost there; None if already seen."""
         if any(overlap(person.bbox, other.bbox) > SAME for other in seen.values()):
             return None

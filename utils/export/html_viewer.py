@@ -10,8 +10,8 @@ from string import Template
 import numpy as np
 from PIL import Image
 
+from utils.camera import UPRIGHT
 from utils.export.gltf import vertex_normals
-from utils.export.meshes import UPRIGHT
 
 TEMPLATE = Path(__file__).with_name("viewer.html")
 PICTURE_SIDE = 1600  # pixels; larger pictures are scaled down beside the mesh

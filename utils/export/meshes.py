@@ -7,12 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.camera import UPRIGHT
 from utils.export.gltf import Gltf
 from utils.files import atomic_path, write_text
-from utils.skeleton import SMPL_JOINTS
-
-UPRIGHT = np.array((1.0, -1.0, -1.0))  # camera frame (y down, z away) <-> the files' frame
-LEFT, RIGHT, MIDDLE = (232, 146, 84), (86, 148, 214), (205, 208, 214)  # sRGB
 
 
 def save_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None = None):
@@ -21,16 +18,6 @@ def save_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray, colors:
     {".obj": _save_obj, ".ply": _save_ply, ".glb": _save_glb}[Path(path).suffix](
         path, vertices * UPRIGHT, np.asarray(faces), colors
     )
-
-
-def part_colors(weights: np.ndarray) -> np.ndarray:
-    """Colours (V, 3) uint8 that tell left (orange) from right (blue), from skin weights (V, 24)."""
-    palette = np.array([joint_color(name) for name in SMPL_JOINTS], np.float64)
-    return (weights @ palette / weights.sum(1, keepdims=True)).round().astype(np.uint8)
-
-
-def joint_color(name: str) -> tuple[int, int, int]:
-    return {"L_": LEFT, "R_": RIGHT}.get(name[:2], MIDDLE)
 
 
 def _save_obj(path, vertices, faces, colors):

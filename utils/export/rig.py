@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from utils.camera import UPRIGHT
 from utils.export.gltf import Gltf
-from utils.export.meshes import UPRIGHT
 from utils.files import write_text
 from utils.skeleton import SMPL_JOINTS, SMPL_PARENTS
 

@@ -2,15 +2,18 @@
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from utils.camera import Camera, WeakPerspective
-from utils.export.meshes import joint_color
+from utils.crop import IMAGENET_MEAN, IMAGENET_STD
+from utils.render.colors import joint_color
 from utils.render.mesh import SUPERSAMPLING, overlay, render_mesh, render_part
-from utils.skeleton import SMPL_JOINTS, SMPL_PARENTS
+from utils.skeleton import J14_BONES, SMPL_JOINTS, SMPL_PARENTS
 
 PAPER_TOP, PAPER_BOTTOM = 244, 214  # grey of the side view's background
 FILL = 0.86  # part of the side view that the body fills
 GAP = 0.012  # white between panels, in heights
+GREEN, RED = (0, 220, 0), (255, 40, 40)
 
 
 def draw_overlay(
@@ -61,13 +64,13 @@ def draw_side_view(
     return overlay(paper, render_mesh(turned, faces, camera, height, width, backend))
 
 
-def draw_keypoints(image: np.ndarray, people: list[np.ndarray]) -> np.ndarray:
+def draw_joints(image: np.ndarray, people: list[np.ndarray]) -> np.ndarray:
     """Draw skeletons, each the 24 joints (24, 2) of a body in pixels, over a picture (H, W, 3) uint8 -> (H, W, 3)."""
     image = image.copy()
     for joints in people:
         height = np.ptp(joints[:, 1])
         thickness = int(np.clip(height / 120, 1, 12))
-        # in sixteenths of a pixel; far outside of any picture OpenCV's numbers run over
+        # in sixteenths of a pixel; points far outside the picture would overflow OpenCV's integers
         points = [tuple(p) for p in (16 * np.clip(joints, -1e5, 1e5)).round().astype(int).tolist()]
         for j, parent in enumerate(SMPL_PARENTS):
             if parent >= 0:
@@ -97,3 +100,33 @@ def draw_sheet(
     gap = np.full((height, max(2, round(GAP * height)), 3), 255, np.uint8)
     side_view = draw_side_view(vertices, faces, height, min(height, width), backend=backend)
     return np.concatenate((image, gap, overlay, gap, side_view), axis=1)
+
+
+def keypoint_picture(image: Tensor, predicted: Tensor, labelled: Tensor, limit: int = 8) -> np.ndarray:
+    """Crops side by side with predicted keypoints in red and labelled ones in green -> (H, W, 3) uint8.
+
+    image (B, 3, H, W) ImageNet-normalised; predicted (B, 14, 2) in the crop frame, J14 order; labelled (B, 14, 3) the
+    same with confidence. Shows the first `limit` samples.
+    """
+    mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
+    crops = image[:limit].detach().float().cpu().permute(0, 2, 3, 1).numpy() * std + mean
+    crops = np.ascontiguousarray((crops * 255).round().clip(0, 255).astype(np.uint8))
+    predicted = predicted[:limit].detach().float().cpu().numpy()
+    labelled = labelled[:limit].detach().float().cpu().numpy()
+    for crop, points, label in zip(crops, predicted, labelled, strict=True):
+        _draw_skeleton(crop, label[:, :2], label[:, 2] > 0, GREEN)
+        _draw_skeleton(crop, points, np.isfinite(points).all(1), RED)
+    return np.concatenate(crops, axis=1)
+
+
+def _draw_skeleton(image: np.ndarray, points: np.ndarray, shown: np.ndarray, color: tuple[int, int, int]):
+    """Draw J14 keypoints (14, 2) in the crop frame onto image (H, W, 3), in place; `shown` (14,) bool."""
+    size = np.array(image.shape[1::-1])
+    # points far outside the crop would overflow OpenCV's integers
+    pixels = ((points.clip(-4, 4) + 1) / 2 * (size - 1)).round()
+    pixels = [tuple(map(int, pixel)) if show else None for pixel, show in zip(pixels, shown, strict=True)]
+    for a, b in J14_BONES:
+        if pixels[a] and pixels[b]:
+            cv2.line(image, pixels[a], pixels[b], color, 1, cv2.LINE_AA)
+    for pixel in filter(None, pixels):
+        cv2.circle(image, pixel, 2, color, -1, cv2.LINE_AA)

@@ -9,30 +9,16 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
-from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from utils.crop import IMAGENET_MEAN, IMAGENET_STD
 from utils.errors import UserError
 from utils.files import write_text
 from utils.process import is_main
-from utils.skeleton import J14
-
-BONES = tuple(
-    (J14.index(a), J14.index(b))
-    for a, b in (
-        ("R_Ankle", "R_Knee"), ("R_Knee", "R_Hip"), ("R_Hip", "L_Hip"), ("L_Hip", "L_Knee"), ("L_Knee", "L_Ankle"),
-        ("R_Wrist", "R_Elbow"), ("R_Elbow", "R_Shoulder"), ("R_Shoulder", "L_Shoulder"), ("L_Shoulder", "L_Elbow"),
-        ("L_Elbow", "L_Wrist"), ("R_Shoulder", "R_Hip"), ("L_Shoulder", "L_Hip"), ("Neck", "Head"),
-    )
-)  # fmt: skip
-GREEN, RED = (0, 220, 0), (255, 40, 40)
 
 
 class Logger:
@@ -158,33 +144,3 @@ def _batches(loader: DataLoader) -> Iterator[dict]:
         yield from loader
     except UserError as error:
         raise UserError(re.split(r"(?:User|Row)Error: ", str(error))[-1].strip()) from error
-
-
-def keypoint_picture(image: Tensor, predicted: Tensor, labelled: Tensor, limit: int = 8) -> np.ndarray:
-    """Crops side by side with keypoints drawn: predicted ones red, labelled ones green -> (H, W, 3) uint8.
-
-    image (B, 3, H, W) ImageNet-normalised; predicted (B, 14, 2) and labelled (B, 14, 3) in crop units, J14 order, the
-    latter with confidence; the first `limit` samples are shown.
-    """
-    mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
-    crops = image[:limit].detach().float().cpu().permute(0, 2, 3, 1).numpy() * std + mean
-    crops = np.ascontiguousarray((crops * 255).round().clip(0, 255).astype(np.uint8))
-    predicted = predicted[:limit].detach().float().cpu().numpy()
-    labelled = labelled[:limit].detach().float().cpu().numpy()
-    for crop, points, label in zip(crops, predicted, labelled, strict=True):
-        _draw_skeleton(crop, label[:, :2], label[:, 2] > 0, GREEN)
-        _draw_skeleton(crop, points, np.isfinite(points).all(1), RED)
-    return np.concatenate(crops, axis=1)
-
-
-def _draw_skeleton(image: np.ndarray, points: np.ndarray, shown: np.ndarray, color: tuple[int, int, int]):
-    """Draw J14 points (14, 2) in crop units onto image (H, W, 3), in place."""
-    size = np.array(image.shape[1::-1])
-    # far outside is as good as a little outside, and fits the drawing routine's integers
-    pixels = ((points.clip(-4, 4) + 1) / 2 * (size - 1)).round()
-    pixels = [tuple(map(int, pixel)) if show else None for pixel, show in zip(pixels, shown, strict=True)]
-    for a, b in BONES:
-        if pixels[a] and pixels[b]:
-            cv2.line(image, pixels[a], pixels[b], color, 1, cv2.LINE_AA)
-    for pixel in filter(None, pixels):
-        cv2.circle(image, pixel, 2, color, -1, cv2.LINE_AA)

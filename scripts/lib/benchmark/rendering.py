@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from scripts.lib.benchmark.timing import Row, Settings, compare
-from utils.full_camera import default_focal, pinhole
+from utils.camera import default_focal, pinhole
 from utils.paths import OPEN_BODY
 from utils.render import overlay, render_mesh
 from utils.render.panels import draw_overlay
