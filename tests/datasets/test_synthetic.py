@@ -27,8 +27,9 @@ from datasets.synthetic.raster.rasterizer import (
 from datasets.synthetic.subject import draw_subject, ray_to_z, turn
 from datasets.tsv import TSVWriter
 from models.body_model import load_body_model
+from tests.helpers.weak_perspective import fit_weak_perspective
 from utils.errors import UserError
-from utils.geometry import fit_weak_perspective, project
+from utils.geometry import project
 from utils.paths import OPEN_BODY, ROOT
 from utils.skeleton import J24, J24_FLIP, J24_PELVIS, SMPL_FLIP
 

@@ -9,7 +9,7 @@ import torch
 from scipy.spatial import procrustes
 from scipy.spatial.transform import Rotation
 
-from utils.geometry import fit_weak_perspective
+from tests.helpers.weak_perspective import fit_weak_perspective
 from utils.metrics import best_rotation, format_table, mpjpe, mpvpe, pa_mpjpe, similarity_align, summarize
 from utils.skeleton import J14_HIPS
 from utils.train.logger import to_json

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from models.movenet import load_movenet
-from utils.detect.person_finder import INPUT_SIZE, View, _Eye, find_people
+from utils.detect.person_finder import INPUT_SIZE, View, _Detector, find_people
 from utils.paths import PRETRAINED, ROOT, SAMPLES
 
 PHOTOS = ROOT.parent / "shared" / "photos"
@@ -107,7 +107,7 @@ def test_crops_lie_where_they_should_at_every_resolution(side):
     x, y = np.meshgrid(np.arange(1601), np.arange(1203))
     picture = np.stack((x / 1601 * 255, y / 1203 * 255, 0 * x), -1).round().astype(np.uint8)
     view = View(np.array((801.0, 600.0)), side)
-    crop = _Eye(picture, None, "cpu")._crop(view)[4:-4, 4:-4].astype(float)
+    crop = _Detector(picture, None, "cpu")._crop(view)[4:-4, 4:-4].astype(float)
     u, v = np.meshgrid(np.arange(4, INPUT_SIZE - 4), np.arange(4, INPUT_SIZE - 4))
     place = view.to_picture(np.stack((u, v, 0 * u), -1).astype(float))
     seen = (place[..., 0] > 4) & (place[..., 0] < 1596) & (place[..., 1] > 4) & (place[..., 1] < 1198)

@@ -13,7 +13,7 @@ import trimesh
 from utils.camera import Perspective, WeakPerspective
 from utils.paths import OPEN_BODY, ROOT
 from utils.render import mesh as render
-from utils.render.mesh import BACKENDS, overlay, render_mesh
+from utils.render.mesh import BACKENDS, RenderOptions, overlay, render_mesh
 from utils.render.panels import draw_overlay, draw_sheet, draw_side_view
 
 CAMERAS = {"weak": WeakPerspective(60, 70.3, 64.6), "perspective": Perspective(260, 250, 70.3, 64.6)}
@@ -37,7 +37,7 @@ def body():
 def test_sphere_weak_perspective(backend):
     vertices, faces = sphere()
     camera = WeakPerspective(50, 79.5, 59.5)
-    result = render_mesh(vertices, faces, camera, 120, 160, backend)
+    result = render_mesh(vertices, faces, camera, 120, 160, RenderOptions(backend))
     assert result.rgb.shape == (120, 160, 3) and result.rgb.dtype == np.uint8
     assert result.mask.dtype == bool and result.depth.dtype == result.alpha.dtype == np.float32
     assert result.alpha.sum() == pytest.approx(np.pi * 50**2, rel=0.005)
@@ -51,7 +51,7 @@ def test_sphere_weak_perspective(backend):
 @both_backends
 def test_sphere_perspective(backend):
     vertices, faces = sphere()
-    result = render_mesh(vertices, faces, Perspective(200, 200, 79.5, 59.5), 120, 160, backend)
+    result = render_mesh(vertices, faces, Perspective(200, 200, 79.5, 59.5), 120, 160, RenderOptions(backend))
     outline = 200 / np.sqrt(4**2 - 1)  # tangent of the cone around the sphere
     assert result.alpha.sum() == pytest.approx(np.pi * outline**2, rel=0.005)
     y, x = np.mgrid[:120, :160]
@@ -64,7 +64,7 @@ def test_sphere_perspective(backend):
 @both_cameras
 def test_backends_agree(camera, body):
     vertices, faces = body
-    a, b = (render_mesh(vertices, faces, camera, 130, 140, backend) for backend in BACKENDS)
+    a, b = (render_mesh(vertices, faces, camera, 130, 140, RenderOptions(backend)) for backend in BACKENDS)
     assert (a.mask & b.mask).sum() / (a.mask | b.mask).sum() > 0.98
     both = (a.alpha == 1) & (b.alpha == 1)
     assert both.sum() > 1000
@@ -78,7 +78,7 @@ def test_points_land_where_the_camera_projects_them(backend, camera):
     rng = np.random.default_rng(0)
     for place in np.column_stack((rng.uniform(-0.5, 0.5, (5, 2)), rng.uniform(3, 5, 5))):
         vertices, faces = sphere(0.05, place, subdivisions=2)
-        alpha = render_mesh(vertices, faces, camera, 130, 140, backend).alpha
+        alpha = render_mesh(vertices, faces, camera, 130, 140, RenderOptions(backend)).alpha
         y, x = np.mgrid[:130, :140]
         found = np.array(((alpha * x).sum(), (alpha * y).sum())) / alpha.sum()
         np.testing.assert_allclose(found, camera.project(place), atol=0.15)
@@ -97,10 +97,10 @@ def test_every_vertex_lands_on_the_body(camera, body):
 @both_backends
 def test_beyond_the_picture(backend):
     vertices, faces = sphere()
-    cut = render_mesh(vertices, faces, WeakPerspective(50, 0, 59.5), 120, 160, backend)
+    cut = render_mesh(vertices, faces, WeakPerspective(50, 0, 59.5), 120, 160, RenderOptions(backend))
     assert cut.mask[59, 0] and cut.alpha.sum() == pytest.approx(np.pi * 50**2 / 2 + 50, rel=0.02)
-    away = render_mesh(vertices, faces, WeakPerspective(50, -400, 59.5), 120, 160, backend)
-    behind = render_mesh(vertices - (0, 0, 8), faces, Perspective(200, 200, 80, 60), 120, 160, backend)
+    away = render_mesh(vertices, faces, WeakPerspective(50, -400, 59.5), 120, 160, RenderOptions(backend))
+    behind = render_mesh(vertices - (0, 0, 8), faces, Perspective(200, 200, 80, 60), 120, 160, RenderOptions(backend))
     for result in (away, behind):
         assert not result.mask.any() and not result.rgb.any() and np.isinf(result.depth).all()
 
@@ -142,8 +142,8 @@ def test_bodies_are_laid_over_a_picture_as_their_full_renderings_are(x, body):
     """Also where they are cut off by an edge, or beyond it; the picture that was given is left alone."""
     image = np.random.default_rng(0).integers(0, 256, (130, 140, 3), dtype=np.uint8)
     before, camera = image.copy(), WeakPerspective(60, x, 64.6)
-    expected = overlay(image, render_mesh(*body, camera, 130, 140, supersampling=1))
-    result = draw_overlay(image, [body[0]], body[1], [camera], supersampling=1)
+    expected = overlay(image, render_mesh(*body, camera, 130, 140, RenderOptions(supersampling=1)))
+    result = draw_overlay(image, [body[0]], body[1], [camera], RenderOptions(supersampling=1))
     np.testing.assert_array_equal(result, expected)
     np.testing.assert_array_equal(image, before)
     assert (result == image).all() == (x == 1000)
@@ -186,8 +186,8 @@ def test_sheet_keeps_proportions(max_height, height, width):
 @both_backends
 def test_gpu_draws_what_the_cpu_draws(backend, body):
     vertices, faces = body
-    a = render_mesh(vertices, faces, CAMERAS["perspective"], 130, 140, backend)
-    b = render_mesh(torch.from_numpy(vertices).cuda(), faces, CAMERAS["perspective"], 130, 140, backend)
+    a = render_mesh(vertices, faces, CAMERAS["perspective"], 130, 140, RenderOptions(backend))
+    b = render_mesh(torch.from_numpy(vertices).cuda(), faces, CAMERAS["perspective"], 130, 140, RenderOptions(backend))
     assert (a.mask & b.mask).sum() / (a.mask | b.mask).sum() > 0.98
     both = (a.alpha == 1) & (b.alpha == 1)
     assert np.percentile(np.abs(a.depth[both] - b.depth[both]), 99) < 1e-3

@@ -9,6 +9,7 @@ from utils.export.meshes import save_mesh
 from utils.export.records import save_json, save_npz
 from utils.files import write_text
 from utils.media.images import save_image
+from utils.render.mesh import RenderOptions
 from utils.render.panels import draw_joints, draw_overlay, draw_sheet, draw_side_view
 
 SHEET_HEIGHT = 1200  # pixels; the overlay alone keeps the photograph's resolution
@@ -20,7 +21,8 @@ class PhotoResults:
     """Draws and writes the results of photographs. faces (F, 3), colors (V, 3) uint8 and body name of all people."""
 
     def __init__(self, faces: np.ndarray, colors: np.ndarray, body: str, renderer: str = "warp"):
-        self.faces, self.colors, self.body, self.renderer = faces, colors, body, renderer
+        self.faces, self.colors, self.body = faces, colors, body
+        self.options = RenderOptions(renderer)
 
     def write(self, folder: Path, name: str, image: np.ndarray, people: list, kinds: set[str]) -> list[Path]:
         """people: of demo.Person in the photograph (H, W, 3) uint8. kinds: of utils.demo.options.PHOTO_KINDS, beside
@@ -33,10 +35,10 @@ class PhotoResults:
             return written[-1]
 
         overlay, group = self.overlay(image, people), self.group(people)
-        save_image(file(".png"), draw_sheet(image, overlay, *group[:2], SHEET_HEIGHT, self.renderer))
+        save_image(file(".png"), draw_sheet(image, overlay, *group[:2], SHEET_HEIGHT, self.options))
         save_image(file("_overlay.png"), overlay)
         for view in (view for view in VIEWS if view in kinds):
-            picture = draw_side_view(*group[:2], VIEW_SIDE, VIEW_SIDE, backend=self.renderer, **VIEWS[view])
+            picture = draw_side_view(*group[:2], VIEW_SIDE, VIEW_SIDE, **VIEWS[view], options=self.options)
             save_image(file(f"_{view}.png"), picture)
         if "keypoints" in kinds:
             save_image(file("_keypoints.png"), draw_joints(image, [person.record()["joints_2d"] for person in people]))
@@ -55,7 +57,7 @@ class PhotoResults:
 
     def overlay(self, image: np.ndarray, people: list) -> np.ndarray:
         bodies = [person.to_camera(person.vertices) for person in people]
-        return draw_overlay(image, bodies, self.faces, [person.perspective for person in people], self.renderer)
+        return draw_overlay(image, bodies, self.faces, [person.perspective for person in people], self.options)
 
     def group(self, people: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All people as one mesh in the photograph's camera frame: vertices, faces, colours."""

@@ -17,6 +17,7 @@ from utils.errors import UserError
 from utils.export.records import save_json, save_npz
 from utils.export.rig import Motion, RestBody, save_bvh, save_rigged_glb
 from utils.media.video import VideoInfo, read_frames, read_video_info, write_video
+from utils.render.mesh import RenderOptions
 from utils.render.panels import draw_overlay
 
 CHUNK = 8  # frames whose people go through the network together
@@ -92,11 +93,12 @@ class VideoResults:
         """Write the overlay video."""
         camera = pinhole(focal.pixels, info.height, info.width)
         frames = tqdm(read_frames(video), total=info.frames, desc=f"{video.name}: draw", unit="frame", disable=None)
+        options = RenderOptions(self.renderer, supersampling=1)
         with write_video(path, info.rate) as add:
             for number, image in enumerate(frames):
                 bodies = [person.vertices(number) for person in people if person.is_in(number)]
                 faces, cameras = self.predictor.faces, [camera] * len(bodies)
-                add(draw_overlay(image, bodies, faces, cameras, self.renderer, supersampling=1))
+                add(draw_overlay(image, bodies, faces, cameras, options))
 
 
 class PersonInVideo:

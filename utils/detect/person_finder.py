@@ -34,7 +34,7 @@ TURN_BELOW, TURN_GAIN = 0.75, 0.08  # who scores less is looked at from other si
 SAME_KEYPOINT, ON_BODY = 0.1, 0.06  # distances, in longer sides, below which keypoints coincide, or lie on a body
 BOX_MARGIN = 0.1  # what flesh, hair and shoes add around the keypoints, in longer sides
 # pairs of COCO keypoints; the diagonals stand for the trunk
-BONES = np.array((
+SEGMENTS = np.array((
     (5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16),
     (5, 6), (11, 12), (5, 11), (6, 12), (5, 12), (6, 11), (0, 5), (0, 6), (3, 4),
 ))  # fmt: skip
@@ -102,13 +102,13 @@ def find_people(
     see takes it three looks; an empty picture, or asking for more people than there are, thirty to sixty, unless
     `thorough` is off: then small people, and those on their heads, are not looked for.
     """
-    eye = _Eye(image, network, device)
+    detector = _Detector(image, network, device)
     people = []
     for views in islice(_searches(*image.shape[:2]), None if thorough else 1):
         if people and views[0].turn:
             continue  # where somebody stands upright, the picture does not lie on its side
-        candidates = _without_doubles(_propose(eye, views), known=people)
-        found = _refine(eye, candidates[: 2 * max_people + 4], turn=thorough and not people)
+        candidates = _without_doubles(_propose(detector, views), known=people)
+        found = _refine(detector, candidates[: 2 * max_people + 4], turn=thorough and not people)
         # people found earlier keep their place: the wider view knows better where a body ends
         people += _without_doubles([c for c in found if c.score >= MIN_SCORE and c.side >= MIN_SIDE], known=people)
         if len(people) >= max_people:
@@ -125,7 +125,7 @@ def follow_people(
 ) -> list[DetectedPerson | None]:
     """People of an earlier frame, by their keypoints (17, 3) in it, in this one, with one look each; None where one is
     lost, or has become somebody earlier in the list."""
-    candidates = _look_again(_Eye(image, network, device), [Candidate(points) for points in keypoints])
+    candidates = _look_again(_Detector(image, network, device), [Candidate(points) for points in keypoints])
     kept = []
     for candidate in candidates:
         good = candidate.score >= MIN_SCORE and candidate.side >= MIN_SIDE
@@ -140,7 +140,7 @@ def box_keypoints(bbox: tuple[float, float, float, float]) -> np.ndarray:
     return np.array([(x, y, 1), (x + width, y + height, 1)])[np.arange(17) % 2]
 
 
-class _Eye:
+class _Detector:
     """What the network sees in views of one picture."""
 
     def __init__(self, image: np.ndarray, network: Callable, device: torch.device | str):
@@ -188,9 +188,9 @@ def _span(size: int, tile: float) -> tuple[float, float]:
     return (min(tile, size) / 2, size - min(tile, size) / 2)
 
 
-def _propose(eye: _Eye, views: list[View]) -> list[Candidate]:
+def _propose(detector: _Detector, views: list[View]) -> list[Candidate]:
     """Whoever might be centred somewhere in the views."""
-    heatmaps, centre, regression, offsets = eye.look(views)
+    heatmaps, centre, regression, offsets = detector.look(views)
     is_peak = centre == F.max_pool2d(centre[:, None], 5, 1, 2)[:, 0]
     scores, cells = torch.where(is_peak, centre, 0).flatten(1).topk(CENTRES_PER_VIEW)
     keypoints = decode_at(heatmaps, regression, offsets, cells).numpy()
@@ -203,24 +203,24 @@ def _propose(eye: _Eye, views: list[View]) -> list[Candidate]:
     return [c for c in candidates if c.score >= MIN_GLIMPSE]
 
 
-def _refine(eye: _Eye, candidates: list[Candidate], turn: bool) -> list[Candidate]:
+def _refine(detector: _Detector, candidates: list[Candidate], turn: bool) -> list[Candidate]:
     """Look at each candidate in a crop of its own, and, if `turn`, from other sides where it is not plain to see."""
     for _ in range(PASSES):
-        candidates = _look_again(eye, candidates)
+        candidates = _look_again(detector, candidates)
     doubtful = [c for c in candidates if turn and MIN_GLIMPSE <= c.score < TURN_BELOW]
-    turned = [_look_again(eye, [c._replace(turn=c.turn + angle) for c in doubtful]) for angle in (90, 180, 270)]
+    turned = [_look_again(detector, [c._replace(turn=c.turn + angle) for c in doubtful]) for angle in (90, 180, 270)]
     for candidate, *others in zip(doubtful, *turned, strict=True):
         best = max(others, key=lambda c: c.score)
         if best.score > candidate.score + TURN_GAIN:
-            candidates += _look_again(eye, [best])  # the upright reading scores less and goes as a double
+            candidates += _look_again(detector, [best])  # the upright reading scores less and goes as a double
     return candidates
 
 
-def _look_again(eye: _Eye, candidates: list[Candidate]) -> list[Candidate]:
+def _look_again(detector: _Detector, candidates: list[Candidate]) -> list[Candidate]:
     if not candidates:
         return []
     views = [View(c.corners.mean(0), CROP_RATIO * c.side, c.turn) for c in candidates]
-    keypoints = decode_single_person(*eye.look(views)).numpy()
+    keypoints = decode_single_person(*detector.look(views)).numpy()
     return [Candidate(view.to_picture(k), view.turn) for view, k in zip(views, keypoints, strict=True)]
 
 
@@ -240,7 +240,7 @@ def _is_part_of(a: Candidate, b: Candidate) -> bool:
     apart = np.linalg.norm(points - b.keypoints[visible, :2], axis=1)
     if (apart < SAME_KEYPOINT * min(a.side, b.side)).mean() >= 0.5:
         return True
-    start, end = b.keypoints[BONES, :2].swapaxes(0, 1)
+    start, end = b.keypoints[SEGMENTS, :2].swapaxes(0, 1)
     bone = end - start
     along = ((points[:, None] - start) * bone).sum(-1) / np.maximum((bone**2).sum(-1), 1e-6)
     apart = np.linalg.norm(points[:, None] - start - along.clip(0, 1)[..., None] * bone, axis=-1).min(1)

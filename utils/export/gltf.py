@@ -8,8 +8,10 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from utils.files import atomic_path
+from utils.geometry import mesh_normals
 
 COMPONENT = {np.dtype("u1"): 5121, np.dtype("u2"): 5123, np.dtype("u4"): 5125, np.dtype("f4"): 5126}
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
@@ -81,11 +83,7 @@ class Gltf:
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit normals (V, 3) float32: the mean of the faces around, weighted by their areas."""
-    a, b, c = vertices[faces].astype(np.float64).swapaxes(0, 1)
-    face_normals = np.cross(b - a, c - a)
-    normals = np.zeros(vertices.shape)
-    for corner in faces.T:
-        np.add.at(normals, corner, face_normals)
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.where(length > 0, normals / np.maximum(length, 1e-30), (0, 1, 0)).astype(np.float32)
+    """`mesh_normals` in float64 -> unit normals (V, 3) float32; (0, 1, 0) without a face, as glTF wants length 1."""
+    normals, _ = mesh_normals(torch.from_numpy(vertices.astype(np.float64)), torch.from_numpy(faces.astype(np.int64)))
+    normals[(normals == 0).all(1)] = torch.tensor((0.0, 1.0, 0.0), dtype=torch.float64)
+    return normals.numpy().astype(np.float32)

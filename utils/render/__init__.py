@@ -1,5 +1,5 @@
 """Pictures of meshes."""
 
-from utils.render.mesh import overlay, render_mesh
+from utils.render.mesh import RenderOptions, overlay, render_mesh
 
-__all__ = ["overlay", "render_mesh"]
+__all__ = ["RenderOptions", "overlay", "render_mesh"]

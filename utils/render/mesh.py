@@ -1,8 +1,7 @@
-"""Meshes as clay over a photograph: render_mesh and overlay.
+"""Draw meshes as clay over a photograph: render_mesh and overlay.
 
-Two backends find what every sample sees, `warp` (ray casting, fast everywhere) and `pytorch3d` (rasterisation); the
-shading is the same code for both, so that their pictures agree. Camera frame: metres, x right, y down, z away from the
-viewer.
+A backend finds the visible face of each sample: `warp` casts rays (fast on every device), `pytorch3d` rasterises. Both
+share the shading code, so that their pictures agree. Camera frame: metres, x right, y down, z away from the viewer.
 """
 
 from typing import NamedTuple
@@ -13,21 +12,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from utils.camera import Camera, Perspective
-from utils.render.shading import CLAY, darken_cavities, mesh_normals, shade, to_srgb
+from utils.geometry import mesh_normals
+from utils.render.shading import CLAY, darken_cavities, shade, to_srgb
 
 BACKENDS = ("warp", "pytorch3d")
-SUPERSAMPLING = 2  # samples per pixel and axis
-CHUNK = 1 << 21  # samples shaded at once: bounds the memory that a large photograph takes
+SUPERSAMPLING = 2
+CHUNK = 1 << 21  # samples shaded at once; bounds the memory for a large photograph
+
+
+class RenderOptions(NamedTuple):
+    """How to draw a mesh."""
+
+    backend: str = "warp"  # one of BACKENDS
+    color: tuple[float, float, float] = CLAY  # sRGB in [0, 1]
+    supersampling: int = SUPERSAMPLING  # samples per pixel and axis; 1 is fast and has hard edges
+
+
+DEFAULT = RenderOptions()
 
 
 class Rendering(NamedTuple):
-    """rgb (H, W, 3) uint8, black where nothing is; mask (H, W) bool, at least half covered; depth (H, W) float32
-    metres, inf where nothing is; alpha (H, W) float32, the part of the pixel that is covered."""
+    """Picture of a mesh; `alpha` is the covered part of each pixel."""
 
-    rgb: np.ndarray
-    mask: np.ndarray
-    depth: np.ndarray
-    alpha: np.ndarray
+    rgb: np.ndarray  # (H, W, 3) uint8, black where alpha is 0
+    mask: np.ndarray  # (H, W) bool, alpha >= 0.5
+    depth: np.ndarray  # (H, W) float32 metres, inf where alpha is 0
+    alpha: np.ndarray  # (H, W) float32 in [0, 1]
 
 
 def render_mesh(
@@ -36,17 +46,14 @@ def render_mesh(
     camera: Camera,
     height: int,
     width: int,
-    backend: str = "warp",
-    color: tuple[float, float, float] = CLAY,
-    supersampling: int = SUPERSAMPLING,
+    options: RenderOptions = DEFAULT,
 ) -> Rendering:
     """Draw a mesh, vertices (V, 3) metres in the camera frame and faces (F, 3), into a picture of height x width.
 
-    A tensor on a GPU is drawn on that GPU. Faces are seen from both sides; what lies behind a pinhole is not drawn.
-    supersampling: samples per pixel and axis; 1 is fast and has hard edges.
+    A tensor on a GPU is drawn on that GPU. Faces are visible from both sides; parts behind a pinhole are not drawn.
     """
     result = _empty(height, width)
-    box, part = render_part(vertices, faces, camera, height, width, backend, color, supersampling)
+    box, part = render_part(vertices, faces, camera, height, width, options)
     for whole, piece in zip(result, part, strict=True):
         whole[box] = piece
     return result
@@ -58,11 +65,9 @@ def render_part(
     camera: Camera,
     height: int,
     width: int,
-    backend: str = "warp",
-    color: tuple[float, float, float] = CLAY,
-    supersampling: int = SUPERSAMPLING,
+    options: RenderOptions = DEFAULT,
 ) -> tuple[tuple[slice, slice], Rendering]:
-    """As `render_mesh`, of the box alone that the mesh can reach -> rows and columns of the box, and what is in it."""
+    """As `render_mesh`, but only the box that the mesh can cover -> rows and columns of the box, picture of it."""
     vertices = torch.as_tensor(vertices, dtype=torch.float32).detach()
     faces = torch.as_tensor(np.ascontiguousarray(faces, np.int64), device=vertices.device)
     left, top, right, bottom = _visible_box(vertices, camera, height, width)
@@ -70,11 +75,12 @@ def render_part(
     result = _empty(max(0, bottom - top), max(0, right - left))
     if not result.mask.size:
         return box, result
-    draw = _Draftsman(vertices, faces, backend, color, supersampling)
-    rows = max(1, CHUNK // supersampling**2 // (right - left))
+    paint = _Painter(vertices, faces, options)
+    samples = options.supersampling
+    rows = max(1, CHUNK // samples**2 // (right - left))
     for start in range(top, bottom, rows):
         end = min(start + rows, bottom)
-        rgb, depth, alpha = draw(camera.window(left, start, supersampling), end - start, right - left)
+        rgb, depth, alpha = paint(camera.window(left, start, samples), end - start, right - left)
         strip = slice(start - top, end - top)
         result.rgb[strip], result.depth[strip], result.alpha[strip] = rgb, depth, alpha
     result.mask[:] = result.alpha >= 0.5
@@ -102,25 +108,26 @@ def overlay(image: np.ndarray, rendering: Rendering) -> np.ndarray:
     return result
 
 
-class _Draftsman:
+class _Painter:
     """Draws one mesh, raster by raster."""
 
-    def __init__(self, vertices: Tensor, faces: Tensor, backend: str, color: tuple[float, float, float], samples: int):
-        self.vertices, self.faces, self.color, self.samples = vertices, faces, color, samples
+    def __init__(self, vertices: Tensor, faces: Tensor, options: RenderOptions):
+        self.vertices, self.faces = vertices, faces
+        self.color, self.samples = options.color, options.supersampling
         self.normals, self.face_normals = mesh_normals(vertices, faces)
-        self.cast = _make_caster(backend, vertices, faces)
+        self.cast = _make_caster(options.backend, vertices, faces)
 
     def __call__(self, camera: Camera, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """camera: of the samples, `samples` to a pixel and axis -> rgb (H, W, 3) uint8, depth and alpha (H, W)."""
+        """Draw height x width pixels -> rgb (H, W, 3) uint8, depth and alpha (H, W). camera projects to samples."""
         size = (height * self.samples, width * self.samples)
         face, barycentric, depth = self.cast(camera, *size)
         hit = face >= 0
-        seen, weights = face[hit].long(), barycentric[hit][..., None]
-        points = (self.vertices[self.faces[seen]] * weights).sum(1)
-        normals = F.normalize((self.normals[self.faces[seen]] * weights).sum(1), dim=-1)
+        visible, weights = face[hit].long(), barycentric[hit][..., None]
+        points = (self.vertices[self.faces[visible]] * weights).sum(1)
+        normals = F.normalize((self.normals[self.faces[visible]] * weights).sum(1), dim=-1)
         viewer = -points if isinstance(camera, Perspective) else points.new_tensor((0.0, 0.0, -1.0)).expand_as(points)
         to_viewer = F.normalize(viewer, dim=-1)
-        inside = (self.face_normals[seen] * to_viewer).sum(-1, keepdim=True) < 0
+        inside = (self.face_normals[visible] * to_viewer).sum(-1, keepdim=True) < 0
         light = torch.zeros(*size, 3, device=points.device)
         light[hit] = shade(torch.where(inside, -normals, normals), to_viewer, self.color)
 
@@ -132,7 +139,7 @@ class _Draftsman:
 
 
 def _make_caster(backend: str, vertices: Tensor, faces: Tensor):
-    # imported when used: each takes half a second or more to load, and only one is needed
+    # imported when used: each takes at least half a second to load, and only one is needed
     if backend == "warp":
         from utils.render.raycast_warp import RayCaster
 
@@ -141,11 +148,11 @@ def _make_caster(backend: str, vertices: Tensor, faces: Tensor):
         from utils.render.rasterize_pytorch3d import Rasterizer
 
         return Rasterizer(vertices, faces)
-    raise ValueError(f"unknown renderer {backend!r}, there are {', '.join(BACKENDS)}")
+    raise ValueError(f"unknown renderer {backend!r}; use one of {', '.join(BACKENDS)}")
 
 
 def _visible_box(vertices: Tensor, camera: Camera, height: int, width: int) -> tuple[int, int, int, int]:
-    """left, top, right, bottom: the pixels that the mesh can reach."""
+    """left, top, right, bottom of the pixels that the mesh can cover."""
     points = vertices.cpu().double().numpy()
     if isinstance(camera, Perspective) and (points[:, 2] <= 0).any():
         return 0, 0, width, height

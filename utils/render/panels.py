@@ -1,4 +1,4 @@
-"""Pictures of a reconstruction for people to look at: input, overlay and side view, next to each other."""
+"""Pictures of reconstructions: overlay, side view, joints, keypoints, and a sheet of several panels."""
 
 import cv2
 import numpy as np
@@ -7,12 +7,12 @@ from torch import Tensor
 from utils.camera import Camera, WeakPerspective
 from utils.crop import IMAGENET_MEAN, IMAGENET_STD
 from utils.render.colors import joint_color
-from utils.render.mesh import SUPERSAMPLING, overlay, render_mesh, render_part
+from utils.render.mesh import DEFAULT, RenderOptions, overlay, render_mesh, render_part
 from utils.skeleton import J14_BONES, SMPL_JOINTS, SMPL_PARENTS
 
-PAPER_TOP, PAPER_BOTTOM = 244, 214  # grey of the side view's background
-FILL = 0.86  # part of the side view that the body fills
-GAP = 0.012  # white between panels, in heights
+PAPER_TOP, PAPER_BOTTOM = 244, 214  # grey levels of the side view's background
+FILL = 0.86  # fraction of the side view that the body fills
+GAP = 0.012  # width of the white gap between panels, in panel heights
 GREEN, RED = (0, 220, 0), (255, 40, 40)
 
 
@@ -21,16 +21,17 @@ def draw_overlay(
     bodies: list[np.ndarray],
     faces: np.ndarray,
     cameras: list[Camera],
-    backend: str = "warp",
-    supersampling: int = SUPERSAMPLING,
+    options: RenderOptions = DEFAULT,
 ) -> np.ndarray:
-    """Lay meshes (each (V, 3) metres, camera frame) over a picture (H, W, 3) uint8 -> (H, W, 3) uint8; the smallest,
-    taken to be the farthest, first."""
+    """Draw meshes (each (V, 3) metres, camera frame) over a picture (H, W, 3) uint8 -> (H, W, 3) uint8.
+
+    Smaller bodies in the picture are taken to be farther away and drawn first.
+    """
     height, width = image.shape[:2]
     by_size = sorted(zip(bodies, cameras, strict=True), key=lambda pair: np.ptp(pair[1].project(pair[0]), axis=0).max())
     image = image.copy()
     for vertices, camera in by_size:
-        box, part = render_part(vertices, faces, camera, height, width, backend, supersampling=supersampling)
+        box, part = render_part(vertices, faces, camera, height, width, options)
         image[box] = overlay(image[box], part)
     return image
 
@@ -41,13 +42,13 @@ def draw_side_view(
     height: int,
     width: int,
     angle_deg: float = 90,
-    backend: str = "warp",
     tilt_deg: float = 0,
+    options: RenderOptions = DEFAULT,
 ) -> np.ndarray:
-    """A mesh (V, 3), camera frame, turned by angle_deg about the vertical and then towards the viewer by tilt_deg,
-    fitted to height x width -> (H, W, 3) uint8.
+    """Draw a mesh (V, 3), camera frame, from another side, fitted to height x width -> (H, W, 3) uint8.
 
-    At 90 degrees the picture's viewer stands at its right edge; with a tilt of 90 the view is from above.
+    The mesh turns by angle_deg about the vertical axis, then by tilt_deg towards the viewer. At an angle of 90 degrees
+    the photographer is at the right edge; a tilt of 90 degrees is a view from above.
     """
     angle, tilt = np.deg2rad(angle_deg), np.deg2rad(tilt_deg)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -61,11 +62,11 @@ def draw_side_view(
     camera = WeakPerspective(scale, (width - 1) / 2 - scale * middle[0], (height - 1) / 2 - scale * middle[1])
     paper = np.linspace(PAPER_TOP, PAPER_BOTTOM, height)[:, None, None].round().astype(np.uint8)
     paper = np.broadcast_to(paper, (height, width, 3))
-    return overlay(paper, render_mesh(turned, faces, camera, height, width, backend))
+    return overlay(paper, render_mesh(turned, faces, camera, height, width, options))
 
 
 def draw_joints(image: np.ndarray, people: list[np.ndarray]) -> np.ndarray:
-    """Draw skeletons, each the 24 joints (24, 2) of a body in pixels, over a picture (H, W, 3) uint8 -> (H, W, 3)."""
+    """Draw skeletons over a picture (H, W, 3) uint8 -> (H, W, 3) uint8. people: SMPL joints (24, 2) of each, pixels."""
     image = image.copy()
     for joints in people:
         height = np.ptp(joints[:, 1])
@@ -88,9 +89,9 @@ def draw_sheet(
     vertices: np.ndarray,
     faces: np.ndarray,
     max_height: int,
-    backend: str = "warp",
+    options: RenderOptions = DEFAULT,
 ) -> np.ndarray:
-    """Input, overlay (H, W, 3) uint8 and side view in a row, white gaps between them, at most max_height high."""
+    """Input (H, W, 3) uint8, overlay and side view in a row with white gaps, at most max_height pixels high."""
     height, width = image.shape[:2]
     if height > max_height:
         width, height = max(1, round(width * max_height / height)), max_height
@@ -98,7 +99,7 @@ def draw_sheet(
             cv2.resize(panel, (width, height), interpolation=cv2.INTER_AREA) for panel in (image, overlay)
         )
     gap = np.full((height, max(2, round(GAP * height)), 3), 255, np.uint8)
-    side_view = draw_side_view(vertices, faces, height, min(height, width), backend=backend)
+    side_view = draw_side_view(vertices, faces, height, min(height, width), options=options)
     return np.concatenate((image, gap, overlay, gap, side_view), axis=1)
 
 

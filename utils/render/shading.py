@@ -1,4 +1,4 @@
-"""Clay under three lights: the look of a rendered body, whichever backend found what is seen where."""
+"""Shading of a rendered body: clay under three lights."""
 
 import cv2
 import numpy as np
@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CLAY = (0.77, 0.80, 0.85)  # cool, so that it is told from skin at a glance
-# direction to the light in the camera frame, colour, how far it wraps around the body (0: half of it, 1: all of it)
+CLAY = (0.77, 0.80, 0.85)  # a cool grey, easy to tell from skin
+# direction to the light in the camera frame, colour, wrap (0: lights half of the body, 1: all of it)
 LIGHTS = (
     ((-0.75, -0.75, -0.60), (1.00, 0.97, 0.92), 0.15),  # key, warm, from the upper left
     ((0.90, 0.10, -0.35), (0.13, 0.17, 0.25), 0.40),  # fill, cool, from the right
@@ -17,19 +17,9 @@ SKY, GROUND = (0.20, 0.22, 0.25), (0.06, 0.055, 0.05)
 GLOSS, SHININESS = 0.06, 18.0
 GAMMA = 2.2
 
-CAVITY_RADIUS, CAVITY_DEPTH = 0.05, 0.10  # metres: how far a nearer part darkens, and from how far behind it fully
+CAVITY_RADIUS = 0.05  # metres around a nearer part that it darkens
+CAVITY_DEPTH = 0.10  # metres behind a nearer part from which the darkening is full
 CAVITY_STRENGTH = 0.45
-
-
-def mesh_normals(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
-    """vertices (V, 3), faces (F, 3) -> unit normals of the vertices (V, 3), the mean of the faces around weighted by
-    their areas; normals of the faces (F, 3), twice their areas long."""
-    a, b, c = vertices[faces].unbind(1)
-    face_normals = torch.linalg.cross(b - a, c - a)
-    normals = torch.zeros_like(vertices)
-    for corner in faces.unbind(1):
-        normals.index_add_(0, corner, face_normals)
-    return F.normalize(normals, dim=-1), face_normals
 
 
 def shade(normals: Tensor, to_viewer: Tensor, color: tuple[float, float, float] = CLAY) -> Tensor:
@@ -50,18 +40,18 @@ def shade(normals: Tensor, to_viewer: Tensor, color: tuple[float, float, float] 
 
 
 def to_srgb(linear: Tensor) -> Tensor:
-    """Linear light -> what a screen is told, both in [0, 1]."""
+    """Linear light -> gamma-encoded screen values, both in [0, 1]."""
     return linear.clamp(0, 1) ** (1 / GAMMA)
 
 
 def darken_cavities(rgb: np.ndarray, depth: np.ndarray, alpha: np.ndarray, pixels_per_metre: float) -> np.ndarray:
-    """Darken rgb (H, W, 3) uint8 beside nearer parts, as an arm darkens the chest behind it -> (H, W, 3) uint8.
+    """Darken rgb (H, W, 3) uint8 next to nearer parts, for example the chest behind an arm -> (H, W, 3) uint8.
 
     depth (H, W) metres, alpha (H, W) coverage. Unsharp masking of the depth buffer (Luft et al., SIGGRAPH 2006).
     """
     size = 2 * (max(1, round(CAVITY_RADIUS * pixels_per_metre)),)
     z = np.where(alpha > 0, depth, 0) * alpha
-    for _ in range(2):  # twice a box is nearly a bell, and as fast for any radius
+    for _ in range(2):  # two box filters are close to a Gaussian, and equally fast for any radius
         z, alpha = cv2.blur(z, size), cv2.blur(alpha, size)
     behind = np.where(np.isfinite(depth), depth, 0) - z / np.maximum(alpha, 1e-6)
     light = 1 - CAVITY_STRENGTH * np.clip(behind / CAVITY_DEPTH, 0, 1)

@@ -10,7 +10,7 @@ import numpy as np
 from scripts.lib.benchmark.timing import Row, Settings, compare
 from utils.camera import default_focal, pinhole
 from utils.paths import OPEN_BODY
-from utils.render import overlay, render_mesh
+from utils.render import RenderOptions, overlay, render_mesh
 from utils.render.panels import draw_overlay
 
 PHOTOGRAPH, FRAME = (720, 540), (994, 1768)  # height, width: of a sample and of a common film, pixels
@@ -23,13 +23,14 @@ def measure(settings: Settings) -> Iterator[Row]:
     upright = upright - (upright.min(0) + upright.max(0)) / 2
 
     def draw(size: tuple[int, int], backend: str, samples: int, whole: bool = False):
+        options = RenderOptions(backend, supersampling=samples)
         image = np.full((*size, 3), 128, np.uint8)
         focal = default_focal(*size).pixels
         vertices = upright + (0, 0, focal * np.ptp(upright[:, 1]) / (FILL * size[0]))
         vertices, camera = vertices.astype(np.float32), pinhole(focal, *size)
         if whole:
-            return lambda: overlay(image, render_mesh(vertices, faces, camera, *size, backend, supersampling=samples))
-        return lambda: draw_overlay(image, [vertices], faces, [camera], backend, supersampling=samples)
+            return lambda: overlay(image, render_mesh(vertices, faces, camera, *size, options))
+        return lambda: draw_overlay(image, [vertices], faces, [camera], options)
 
     cases = {
         f"photograph {PHOTOGRAPH[1]} x {PHOTOGRAPH[0]}, 2 x 2 samples a pixel": {
