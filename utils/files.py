@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Atomic writing: a file appears completely or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from utils.errors import UserError
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; it takes the place of `path` when the block ends well.
+    """Yield a temporary path next to `path` to write to; it replaces `path` if the block ends without an error.
 
-    A reader sees the old file or the new one, never half of it. UserError where the disk does not let us.
+    A reader gets the old file or the new one, never a part. UserError if the file cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # else a power cut could leave the new name on an empty file
+            os.fsync(file.fileno())  # without this, a power cut could leave the new name on an empty file
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -29,13 +29,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _sync_folder(folder: Path):
-    """Bring a new name in a folder to the disk; some network disks cannot, and need not."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
+    """Bring a new name in a folder to the disk. Windows and some network disks cannot, and then it is left out."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
             os.fsync(handle)
-    finally:
-        os.close(handle)
+        finally:
+            os.close(handle)
 
 
 def write_text(path: str | Path, text: str):

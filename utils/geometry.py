@@ -4,6 +4,7 @@ Frames: the camera frame has x to the right, y down and z away from the viewer, 
 [-1, 1], with -1 and 1 at the outer edges of the crop.
 """
 
+import roma
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,14 +13,11 @@ from torch import Tensor
 def rot6d_to_rotmat(rot6d: Tensor) -> Tensor:
     """6D rotations (..., 6) -> rotation matrices (..., 3, 3) (Zhou et al., CVPR 2019).
 
-    The six numbers are a (3, 2) matrix, row by row; its two columns, made orthonormal by Gram-Schmidt, are the first
-    two columns of the result. So `rotmat[..., :2].flatten(-2)` is a 6D form of `rotmat`; the identity is 1, 0, 0, 1, 0,
-    0. Same as roma.special_gramschmidt, but importing roma takes a second (it loads torch._dynamo).
+    The six numbers are a (3, 2) matrix, row by row. Its two columns, made orthonormal by Gram-Schmidt, are the first
+    two columns of the result. So `rotmat[..., :2].flatten(-2)` is a 6D form of `rotmat`, and 1, 0, 0, 1, 0, 0 is the
+    identity. Zeros give zeros, not nan.
     """
-    a, b = rot6d.unflatten(-1, (3, 2)).unbind(-1)
-    x = F.normalize(a, dim=-1)
-    y = F.normalize(b - (x * b).sum(-1, keepdim=True) * x, dim=-1)
-    return torch.stack((x, y, torch.linalg.cross(x, y)), dim=-1)
+    return roma.special_gramschmidt(rot6d.unflatten(-1, (3, 2)), epsilon=1e-12)
 
 
 def project(points: Tensor, cam: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+import roma
+import torch
 
 from utils.camera import UPRIGHT, Crop, Focal, Perspective, Placement, WeakPerspective
 from utils.errors import UserError
@@ -43,8 +44,8 @@ class Person:
     @property
     def orientation(self) -> np.ndarray:
         """(3,) axis-angle: pose[0] before the camera."""
-        root = Rotation.from_rotvec(self.pose[0].astype(np.float64))
-        return (Rotation.from_matrix(self.placement.rotation) * root).as_rotvec()
+        root = roma.rotvec_to_rotmat(torch.from_numpy(self.pose[0].astype(np.float64)))
+        return roma.rotmat_to_rotvec(torch.from_numpy(self.placement.rotation) @ root).numpy()
 
     @property
     def translation(self) -> np.ndarray:
