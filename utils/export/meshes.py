@@ -1,4 +1,4 @@
-"""Meshes as files that other programs open.
+"""Meshes as files for other programs.
 
 All have y up and z towards the viewer, as Blender, Unity and MeshLab expect: people stand upright. Metres.
 """
@@ -9,41 +9,30 @@ import numpy as np
 
 from utils.camera import UPRIGHT
 from utils.export.gltf import Gltf
-from utils.files import atomic_path, write_text
+from utils.files import atomic_path
+
+HEADER = "SMPL-Pose: metres, y up, z towards the viewer"
 
 
 def save_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None = None):
-    """Write vertices (V, 3), metres in the camera frame, faces (F, 3) and colors (V, 3) uint8 sRGB, atomically, as
-    Wavefront .obj, Stanford .ply (binary) or glTF .glb, whichever the suffix says."""
-    {".obj": _save_obj, ".ply": _save_ply, ".glb": _save_glb}[Path(path).suffix](
-        path, vertices * UPRIGHT, np.asarray(faces), colors
-    )
+    """Write a mesh atomically as Wavefront .obj, Stanford .ply (binary) or glTF .glb, by the suffix of `path`.
+
+    vertices (V, 3) metres in the camera frame, faces (F, 3), colors (V, 3) uint8 sRGB. trimesh writes .obj and .ply. It
+    does not write .glb, as it leaves out normals and would store sRGB colours where glTF expects linear ones.
+    """
+    save = {".obj": _save_by_trimesh, ".ply": _save_by_trimesh, ".glb": _save_glb}[Path(path).suffix]
+    save(path, vertices * UPRIGHT, np.asarray(faces), colors)
 
 
-def _save_obj(path, vertices, faces, colors):
-    lines = ["# SMPL-Pose: metres, y up, z towards the viewer"]
-    rows = vertices if colors is None else np.column_stack((vertices, colors / 255))
-    form = "v %.6f %.6f %.6f" + " %.4f" * (rows.shape[1] - 3)
-    lines += [form % tuple(row) for row in rows.tolist()]
-    lines += [f"f {a} {b} {c}" for a, b, c in (faces + 1).tolist()]
-    write_text(path, "\n".join(lines) + "\n")
+def _save_by_trimesh(path, vertices, faces, colors):
+    import trimesh  # takes a fifth of a second, and most runs save no such file
 
-
-def _save_ply(path, vertices, faces, colors):
-    fields = [(axis, "<f4") for axis in "xyz"] + [(c, "u1") for c in ("red", "green", "blue") if colors is not None]
-    rows = np.empty(len(vertices), fields)
-    for name, column in zip("xyz", vertices.T, strict=True):
-        rows[name] = column
-    for name, column in zip(rows.dtype.names[3:], () if colors is None else colors.T, strict=True):
-        rows[name] = column
-    corners = np.empty(len(faces), [("count", "u1"), ("indices", "<i4", 3)])
-    corners["count"], corners["indices"] = 3, faces
-    header = ["ply", "format binary_little_endian 1.0", "comment SMPL-Pose: metres, y up, z towards the viewer"]
-    header += [f"element vertex {len(rows)}"]
-    header += [f"property {'float' if kind == '<f4' else 'uchar'} {name}" for name, kind in fields]
-    header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header\n"]
+    mesh = trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False)  # keeps the order of vertices
+    kind = Path(path).suffix[1:]
+    options = {"obj": {"header": HEADER, "digits": 6, "include_normals": False}, "ply": {"vertex_normal": False}}
+    data = mesh.export(file_type=kind, **options[kind])
     with atomic_path(path) as temporary:
-        temporary.write_bytes("\n".join(header).encode() + rows.tobytes() + corners.tobytes())
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def _save_glb(path, vertices, faces, colors):
