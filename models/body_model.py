@@ -89,15 +89,20 @@ class BodyModel(nn.Module):
 
     def at_vertices(self, keep: Tensor) -> "BodyModel":
         """The same body at the vertices `keep` (K,) alone, without a surface: K vertices, the same joints."""
-        thin = copy.deepcopy(self)
-        thin.num_vertices = len(keep)
-        thin.faces, thin.uv, thin.uv_faces, thin.flip_vertices = np.zeros((0, 3), np.int64), None, None, None
-        thin.keypoint_regressors = {}
-        thin.v_template, thin.weights = self.v_template[keep], self.weights[keep]
-        thin.shapedirs = self.shapedirs.unflatten(1, (-1, 3))[:, keep].flatten(1)
+        reduced = copy.deepcopy(self)
+        reduced.num_vertices = len(keep)
+        reduced.faces, reduced.uv, reduced.uv_faces, reduced.flip_vertices = (
+            np.zeros((0, 3), np.int64),
+            None,
+            None,
+            None,
+        )
+        reduced.keypoint_regressors = {}
+        reduced.v_template, reduced.weights = self.v_template[keep], self.weights[keep]
+        reduced.shapedirs = self.shapedirs.unflatten(1, (-1, 3))[:, keep].flatten(1)
         if self.has_pose_blend_shapes:
-            thin.posedirs = self.posedirs.unflatten(1, (-1, 3))[:, keep].flatten(1)
-        return thin
+            reduced.posedirs = self.posedirs.unflatten(1, (-1, 3))[:, keep].flatten(1)
+        return reduced
 
     def forward(self, rotmat: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
         """rotmat (B, 24, 3, 3) to the parent, betas (B, 10) -> vertices (B, V, 3), joints (B, 24, 3), in metres."""

@@ -1,23 +1,27 @@
-"""Options -> network and criterion. The only file of this package that sees `args`."""
+"""Configuration or command line -> network and criterion. The only file of this package that reads the command line."""
 
 import functools
+from argparse import Namespace
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import torch
+from easydict import EasyDict
 from torch import Tensor, nn
 
-from models.backbone import build_hrnet
-from models.body_model import BodyModel, load_body_model
+from models.body_model import NUM_BETAS, BodyModel, load_body_model
 from models.criterion import Criterion
 from models.graph_transformer import GraphTransformerBlock
 from models.joint_graph import JointEmbedding, JointGraph
 from models.joint_prior import load_joint_prior
-from models.mesh_recovery import InitialTokens, MeshRecovery, thin_body
+from models.mesh_recovery import InitialTokens, MeshRecovery, subsample_body
 from models.regressor import IterativeRegressor
 from utils.errors import UserError
+from utils.network_config import check_config
 from utils.paths import META_DATA, MOVENET, MOVENET_STATISTICS, OPEN_BODY, PRETRAINED
 from utils.safe_load.limits import check_arrays
+from utils.skeleton import NUM_JOINTS
 
 LICENSED_BODIES = (
     "basicModel_neutral_lbs_10_207_0_v1.0.0.pkl",
@@ -31,74 +35,111 @@ DEFAULT_LICENSED_REGRESSOR = "J_regressor_h36m_correct.npy"
 LICENSED_MEAN_PARAMS = "smpl_mean_params.npz"
 POSE_HRNET = {"w32": "pose_hrnet_w32_256x256.pth", "w48": "pose_hrnet_w48_256x192.pth"}
 
-
 HIDDEN_DIM = 128
 NUM_HEADS = 4
-# the published network, and one whose finest map has 14 pixels a side
+# HRNet: the published network; MoveNet: a smaller one, whose finest map has 14 pixels a side
 REGRESSOR_DROPOUT = {"hrnet": 0.5, "movenet": 0.1}
 BLOCK_SIZES = {"hrnet": {}, "movenet": {"num_units": 1, "radius": 2, "map_size": 14}}
 
 
-def build_model(args) -> tuple[MeshRecovery, Criterion]:
-    """The network that `args` describe and the criterion that trains it."""
-    body_model = build_body_model(args)
-    keypoint_regressor = build_keypoint_regressor(args, body_model)
-    backbone = build_backbone(args)
-    feature_dim = backbone.pooled_channels
-    dropout = REGRESSOR_DROPOUT[args.backbone]
-    regressor = IterativeRegressor(feature_dim, *load_mean_params(args, body_model), dropout=dropout)
-    initial_tokens, blocks = None, []
-    if args.model_type == "SMPL-Pose":
-        initial_tokens = InitialTokens(feature_dim, HIDDEN_DIM)
-        blocks = [build_block(args, backbone) for _ in range(args.num_transformers)]
-    thin = thin_body(body_model, keypoint_regressor, args.loss_vertices) if args.loss_vertices else None
-    model = MeshRecovery(backbone, regressor, body_model, keypoint_regressor, initial_tokens, blocks, thin)
-    criterion = Criterion(
-        body_model,
-        keypoint_regressor,
-        w_vert=args.w_vert,
-        w_theta=args.w_theta,
-        w_2dj=args.w_2dj,
-        w_3dj=args.w_3dj,
-        w_betas=args.w_betas,
-        stage_weights=args.stage_weights,
-        keypoint_loss=args.keypoint_loss,
-        thin=thin,
+def build_model(options: Namespace | EasyDict) -> tuple[MeshRecovery, Criterion]:
+    """A network and the criterion that trains it.
+
+    options: the parsed command line (utils.options), or a configuration (`complete_config`); with the latter, files,
+    initial weights and losses are the defaults of the command line.
+    """
+    if isinstance(options, EasyDict):
+        network = build_network(options)
+        return network, Criterion(network.body_model, network.keypoint_regressor)
+    network = build_network(
+        config_from_args(options),
+        smpl_path=options.smpl_path,
+        keypoint_regressor=options.keypoint_regressor,
+        mean_params=options.mean_params,
+        backbone_weights=options.backbone_weights,
+        data_mode=options.data_mode,
+        dropout=options.dropout,
+        loss_vertices=options.loss_vertices,
     )
-    return model, criterion
+    criterion = Criterion(
+        network.body_model,
+        network.keypoint_regressor,
+        w_vert=options.w_vert,
+        w_theta=options.w_theta,
+        w_2dj=options.w_2dj,
+        w_3dj=options.w_3dj,
+        w_betas=options.w_betas,
+        stage_weights=options.stage_weights,
+        keypoint_loss=options.keypoint_loss,
+        subsampled=network.subsampled,
+    )
+    return network, criterion
 
 
-def build_block(args, backbone: nn.Module) -> GraphTransformerBlock:
-    """One block, with the joint graph and joint prior that `--graph`, `--joint_prior` and `--graph_entries` name."""
+def build_network(
+    config: EasyDict,
+    *,
+    smpl_path: str | PathLike | None = None,
+    keypoint_regressor: str | PathLike | None = None,
+    mean_params: str | PathLike | None = None,
+    backbone_weights: str = "auto",
+    data_mode: str | None = None,
+    dropout: float = 0.1,
+    loss_vertices: int = 0,
+) -> MeshRecovery:
+    """The network that a configuration describes, with initial weights.
+
+    smpl_path, keypoint_regressor, mean_params: files of the body, None for their usual places (`find_body`,
+    `find_keypoint_regressor`, `load_mean_params`); mean_params "none" starts at the identity pose. backbone_weights:
+    auto, coco, imagenet or none (`find_hrnet_weights`). data_mode: the data set that the keypoint regressor is for.
+    dropout: of the graph transformer. loss_vertices: vertices of the body in training, 0 for all.
+    """
+    body_model = load_body_model(find_body(smpl_path))
+    regressor_path = find_keypoint_regressor(keypoint_regressor, data_mode, body_model)
+    joint_regressor = load_keypoint_regressor(regressor_path, body_model)
+    backbone = build_backbone(config, backbone_weights)
+    feature_dim = backbone.pooled_channels
+    mean = load_mean_params(mean_params, body_model)
+    regressor = IterativeRegressor(feature_dim, *mean, dropout=REGRESSOR_DROPOUT[config.backbone])
+    initial_tokens, blocks = None, []
+    if config.model_type == "SMPL-Pose":
+        initial_tokens = InitialTokens(feature_dim, HIDDEN_DIM)
+        blocks = [build_block(config, backbone, dropout) for _ in range(config.num_transformers)]
+    subsampled = subsample_body(body_model, joint_regressor, loss_vertices) if loss_vertices else None
+    return MeshRecovery(backbone, regressor, body_model, joint_regressor, initial_tokens, blocks, subsampled)
+
+
+def build_block(config: EasyDict, backbone: nn.Module, dropout: float = 0.1) -> GraphTransformerBlock:
+    """One block for the maps of a backbone, with the joint graph and joint prior of the configuration."""
     make_graph, joint_embedding = None, None
-    if args.graph != "none":
-        prior = load_joint_prior(args.joint_prior, seed=args.prior_seed)
+    if config.graph != "none":
+        prior = load_joint_prior(config.joint_prior, seed=config.prior_seed)
         relations = None
         if prior is not None:
             relations = torch.from_numpy(np.concatenate((prior.text[None], prior.relations)))
-            if "embedding" in args.graph_entries:
+            if "embedding" in config.graph_entries:
                 joint_embedding = JointEmbedding(torch.from_numpy(prior.embedding), HIDDEN_DIM)
-        if {"bias", "conv"} & {*args.graph_entries}:
+        if {"bias", "conv"} & {*config.graph_entries}:
             make_graph = functools.partial(
-                JointGraph, HIDDEN_DIM, NUM_HEADS, relations, args.graph == "adaptive", args.graph_entries
+                JointGraph, HIDDEN_DIM, NUM_HEADS, relations, config.graph == "adaptive", config.graph_entries
             )
     return GraphTransformerBlock(
         backbone.map_channels,
         HIDDEN_DIM,
         NUM_HEADS,
-        dropout=args.dropout,
+        dropout=dropout,
         point_channels=backbone.point_channels,
         make_graph=make_graph,
         joint_embedding=joint_embedding,
-        **BLOCK_SIZES[args.backbone],
+        **BLOCK_SIZES[config.backbone],
     )
 
 
-def config_from_args(args, body_model: BodyModel) -> dict:
-    """What a checkpoint must carry so that the same network can be built again, and mismatches explained."""
+def config_from_args(args: Namespace, body_model: BodyModel | None = None) -> EasyDict:
+    """The configuration of the network that the command line describes, with its body if given."""
     graph = args.graph if args.model_type == "SMPL-Pose" else "none"
     joint_prior = args.joint_prior if graph != "none" else "none"
-    return {
+    config = {
         "model_type": args.model_type,
         "backbone": args.backbone,
         "hrnet_type": args.hrnet_type if args.backbone == "hrnet" else None,
@@ -107,22 +148,27 @@ def config_from_args(args, body_model: BodyModel) -> dict:
         "joint_prior": joint_prior,
         "graph_entries": sorted({*args.graph_entries}) if graph != "none" else [],
         "prior_seed": args.prior_seed if joint_prior == "shuffled" else 0,
-        "body": body_model.name,
-        "num_vertices": body_model.num_vertices,
     }
+    if body_model is not None:
+        config |= {"body": body_model.name, "num_vertices": body_model.num_vertices}
+    check_config(config, "command line")
+    return EasyDict(config)
 
 
-def build_backbone(args) -> nn.Module:
-    """The image network of `--backbone` with the weights of `--backbone_weights`."""
-    if args.backbone == "movenet":
+def build_backbone(config: EasyDict, weights: str = "auto") -> nn.Module:
+    """The image backbone of the configuration; weights: of HRNet, see `find_hrnet_weights`."""
+    # each imported where it is used: timm, for HRNet, takes a second
+    if config.backbone == "movenet":
         from models.movenet_backbone import build_movenet_backbone
 
         return build_movenet_backbone(MOVENET, MOVENET_STATISTICS)
-    return build_hrnet(args.hrnet_type, find_hrnet_weights(args.backbone_weights, args.hrnet_type))
+    from models.backbone import build_hrnet
+
+    return build_hrnet(config.hrnet_type or "w32", find_hrnet_weights(weights, config.hrnet_type))
 
 
 def find_hrnet_weights(choice: str, hrnet_type: str) -> Path | str | None:
-    """`auto` is the official COCO checkpoint where the user has put it, else a random start."""
+    """HRNet weights by name: auto is the official COCO checkpoint if it is in pretrained/hrnet, else None (random)."""
     if choice == "none":
         return None
     if choice == "imagenet":
@@ -135,35 +181,32 @@ def find_hrnet_weights(choice: str, hrnet_type: str) -> Path | str | None:
     return path if choice == "coco" or path.exists() else None
 
 
-def find_body(args) -> Path:
-    """`--smpl_path`, else the licensed body where the user has put it, else the open one."""
-    if args.smpl_path:
-        return Path(args.smpl_path)
+def find_body(smpl_path: str | PathLike | None = None) -> Path:
+    """The given file, else the licensed body if it is in its usual place, else the open one."""
+    if smpl_path:
+        return Path(smpl_path)
     return next((META_DATA / name for name in LICENSED_BODIES if (META_DATA / name).exists()), OPEN_BODY)
 
 
-def build_body_model(args) -> BodyModel:
-    return load_body_model(find_body(args))
-
-
-def find_keypoint_regressor(args, body_model: BodyModel) -> Path | None:
-    """`--keypoint_regressor`, else None where the body brings its own, else the licensed one by name."""
-    if args.keypoint_regressor:
-        return Path(args.keypoint_regressor)
+def find_keypoint_regressor(
+    keypoint_regressor: str | PathLike | None, data_mode: str | None, body_model: BodyModel
+) -> Path | None:
+    """The given file, else None if the body's file has a regressor, else the licensed one of the data set."""
+    if keypoint_regressor:
+        return Path(keypoint_regressor)
     if "j17" in body_model.keypoint_regressors:
         return None
-    return META_DATA / LICENSED_REGRESSORS.get(args.data_mode, DEFAULT_LICENSED_REGRESSOR)
+    return META_DATA / LICENSED_REGRESSORS.get(data_mode, DEFAULT_LICENSED_REGRESSOR)
 
 
-def name_keypoint_regressor(args, body_model: BodyModel) -> str:
-    """Where the keypoint regressor comes from, for people to read."""
-    path = find_keypoint_regressor(args, body_model)
+def name_keypoint_regressor(args: Namespace, body_model: BodyModel) -> str:
+    """Name of the keypoint regressor that the command line chooses, for printing."""
+    path = find_keypoint_regressor(args.keypoint_regressor, args.data_mode, body_model)
     return f"J17 of {body_model.name}" if path is None else path.name
 
 
-def build_keypoint_regressor(args, body_model: BodyModel) -> Tensor:
-    """(17, V), rows in Human3.6M order, from where `find_keypoint_regressor` says."""
-    path = find_keypoint_regressor(args, body_model)
+def load_keypoint_regressor(path: Path | None, body_model: BodyModel) -> Tensor:
+    """(17, V) float32, rows in Human3.6M order; path None: the body's own."""
     if path is None:
         return torch.from_numpy(np.asarray(body_model.keypoint_regressors["j17"], dtype=np.float32))
     matrix = _load_array(path, "keypoint regressor", "give one of shape (17, V) with --keypoint_regressor FILE.npy")
@@ -176,17 +219,17 @@ def build_keypoint_regressor(args, body_model: BodyModel) -> Tensor:
     return torch.from_numpy(matrix.astype(np.float32))
 
 
-def load_mean_params(args, body_model: BodyModel) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the regressor starts: pose6d (144), betas (10), cam (3)."""
-    if args.mean_params == "none":
-        pose6d = torch.tensor([1.0, 0, 0, 1, 0, 0]).repeat(24)
-        return pose6d, torch.zeros(10), torch.tensor([1.0, 0, 0])
-    if not args.mean_params and body_model.mean_params is not None:
+def load_mean_params(mean_params: str | PathLike | None, body_model: BodyModel) -> tuple[Tensor, Tensor, Tensor]:
+    """Start of the regressor: 6D pose (144,), betas (10,), cam (3,); None: the body's own, else the licensed file."""
+    if mean_params == "none":
+        pose6d = torch.tensor([1.0, 0, 0, 1, 0, 0]).repeat(NUM_JOINTS)
+        return pose6d, torch.zeros(NUM_BETAS), torch.tensor([1.0, 0, 0])
+    if not mean_params and body_model.mean_params is not None:
         mean = body_model.mean_params
     else:
-        path = Path(args.mean_params) if args.mean_params else META_DATA / LICENSED_MEAN_PARAMS
+        path = Path(mean_params) if mean_params else META_DATA / LICENSED_MEAN_PARAMS
         mean = _load_array(path, "mean parameters", "give an npz with pose, shape and cam by --mean_params, or 'none'")
-    shapes = {"pose": 144, "shape": 10, "cam": 3}
+    shapes = {"pose": 6 * NUM_JOINTS, "shape": NUM_BETAS, "cam": 3}
     for key, size in shapes.items():
         if key not in mean or np.size(mean[key]) != size:
             raise UserError(f"mean parameters lack '{key}' with {size} numbers; give another file with --mean_params")

@@ -4,6 +4,7 @@ import roma
 import torch
 from torch import Tensor, nn
 
+from models.body_model import BodyModel
 from utils.skeleton import J14_HIPS, J17_PELVIS, J24_TO_J14
 
 R_HIP, L_HIP = J14_HIPS
@@ -23,15 +24,15 @@ class Criterion(nn.Module):
     - betas, where w_betas is above 0: L1 of shape coefficients; vertices hardly tell those of little effect, which may
       otherwise take any value.
 
-    keypoint_loss: "mse" as above, or "l1" for absolute errors, which go on pulling when errors are small. thin: body
-    and keypoint regressor of fewer vertices for training, as `MeshRecovery` has them.
+    keypoint_loss: "mse" as above, or "l1" for absolute errors, whose gradient does not vanish as errors get small.
+    subsampled: body and keypoint regressor of fewer vertices for training, the same as those of `MeshRecovery`.
 
     Each is the mean over all entries of the samples that have the label, 2dj over all samples; 0 where none has it.
     """
 
     def __init__(
         self,
-        body_model: nn.Module,
+        body_model: BodyModel,
         keypoint_regressor: Tensor,
         w_vert: float = 100.0,
         w_theta: float = 50.0,
@@ -40,7 +41,7 @@ class Criterion(nn.Module):
         w_betas: float = 0.0,
         stage_weights: list[float] | None = None,
         keypoint_loss: str = "mse",
-        thin: tuple[nn.Module, Tensor] | None = None,
+        subsampled: tuple[BodyModel, Tensor] | None = None,
     ):
         super().__init__()
         self.body_model = body_model
@@ -51,8 +52,9 @@ class Criterion(nn.Module):
         self.keypoint_loss = {"mse": Tensor.square, "l1": Tensor.abs}[keypoint_loss]
         self.register_buffer("pelvis_regressor", keypoint_regressor[J17_PELVIS].float(), persistent=False)
         self.register_buffer("j14", torch.tensor(J24_TO_J14), persistent=False)
-        self.thin_body, thin_regressor = thin or (None, None)
-        self.register_buffer("thin_pelvis", None if thin is None else thin_regressor[J17_PELVIS], persistent=False)
+        self.subsampled_body, regressor = subsampled or (None, None)
+        pelvis = None if subsampled is None else regressor[J17_PELVIS]
+        self.register_buffer("subsampled_pelvis_regressor", pelvis, persistent=False)
 
     def forward(self, outputs: dict, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """-> scalars: `loss` to be minimised, and the unweighted losses of the last stage."""
@@ -71,7 +73,7 @@ class Criterion(nn.Module):
         lacks the label, `has_smpl` (B,) bool.
         """
         rotmat = roma.rotvec_to_rotmat(batch["pose"].unflatten(-1, (24, 3)))
-        vertices, _ = (self.thin_body if self._is_thin() else self.body_model)(rotmat, batch["betas"])
+        vertices, _ = (self.subsampled_body if self._is_subsampled() else self.body_model)(rotmat, batch["betas"])
         keypoints_2d, keypoints_3d = (batch[key].index_select(1, self.j14) for key in ("keypoints_2d", "keypoints_3d"))
         keypoints_2d[..., 2] *= batch["has_keypoints_2d"][:, None]
         keypoints_3d[..., 3] *= batch["has_keypoints_3d"][:, None]
@@ -87,11 +89,11 @@ class Criterion(nn.Module):
 
     def minus_pelvis(self, vertices: Tensor) -> Tensor:
         """vertices (B, V, 3) -> the same with the J17 pelvis, which they define, at the origin."""
-        regressor = self.thin_pelvis if self._is_thin() else self.pelvis_regressor
+        regressor = self.subsampled_pelvis_regressor if self._is_subsampled() else self.pelvis_regressor
         return vertices - torch.einsum("v,bvc->bc", regressor, vertices)[:, None]
 
-    def _is_thin(self) -> bool:
-        return self.training and self.thin_body is not None
+    def _is_subsampled(self) -> bool:
+        return self.training and self.subsampled_body is not None
 
     def _losses(self, estimate: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         vertices = self.minus_pelvis(estimate["pred_vertices"].float())

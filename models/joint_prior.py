@@ -16,13 +16,13 @@ import numpy as np
 from models.joint_graph import tree_distances
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.network_config import JOINT_PRIORS
 from utils.paths import META_DATA
 from utils.safe_load.limits import check_arrays
 from utils.skeleton import NUM_JOINTS, SMPL_FLIP
 
 JOINT_PRIOR = META_DATA / "joint_prior.npz"
 BUILD_COMMAND = "python scripts/build_joint_prior.py build"
-KINDS = ("llm", "kinematic", "shuffled", "none")
 
 EMBEDDING_DIM = 384  # of all-MiniLM-L6-v2, which reads the descriptions; the controls have the same
 FLIP = np.array(SMPL_FLIP)
@@ -61,7 +61,7 @@ def load_joint_prior(kind: str, path: Path | None = None, seed: int = 0) -> Join
         return read_joint_prior(path or JOINT_PRIOR)
     if kind == "shuffled":
         return permuted(read_joint_prior(path or JOINT_PRIOR), flip_commuting_derangement(seed))
-    raise UserError(f"unknown joint prior {kind!r}; choose one of {', '.join(KINDS)}")
+    raise UserError(f"unknown joint prior {kind!r}; choose one of {', '.join(JOINT_PRIORS)}")
 
 
 def kinematic_prior() -> JointPrior:

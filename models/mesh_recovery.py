@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from models.body_model import BodyModel
 from models.features import Features
 from utils.geometry import project
 from utils.skeleton import J17_TO_J14
@@ -30,18 +31,18 @@ class MeshRecovery(nn.Module):
     backbone: image -> Features. regressor: global feature -> first estimate. body_model:
     rotations and betas -> vertices and joints. keypoint_regressor (17, V): vertices -> Human3.6M keypoints.
     blocks: graph transformer blocks, none for the plain backbone model; initial_tokens then is None too.
-    thin: a body and keypoint regressor for training, of fewer vertices (`thin_body`), in place of the full ones.
+    subsampled: body and keypoint regressor of fewer vertices (`subsample_body`), used in training mode instead.
     """
 
     def __init__(
         self,
         backbone: nn.Module,
         regressor: nn.Module,
-        body_model: nn.Module,
+        body_model: BodyModel,
         keypoint_regressor: Tensor,
         initial_tokens: InitialTokens | None = None,
         blocks: list[nn.Module] = (),
-        thin: tuple[nn.Module, Tensor] | None = None,
+        subsampled: tuple[BodyModel, Tensor] | None = None,
     ):
         super().__init__()
         self.backbone = backbone
@@ -51,9 +52,14 @@ class MeshRecovery(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         # not saved: it belongs to the body, which may be licensed
         self.register_buffer("keypoint_regressor", keypoint_regressor.float(), persistent=False)
-        self.thin_body, thin_regressor = thin or (None, None)
-        self.register_buffer("thin_regressor", thin_regressor, persistent=False)
+        self.subsampled_body, subsampled_regressor = subsampled or (None, None)
+        self.register_buffer("subsampled_regressor", subsampled_regressor, persistent=False)
         self.register_buffer("j14", torch.tensor(J17_TO_J14), persistent=False)
+
+    @property
+    def subsampled(self) -> tuple[BodyModel, Tensor] | None:
+        """Body and keypoint regressor (17, K) of training, if they are not the full ones."""
+        return None if self.subsampled_body is None else (self.subsampled_body, self.subsampled_regressor)
 
     def forward(self, image: Tensor | Features, all_stages: bool = True) -> dict:
         """image (B, 3, 224, 224), ImageNet-normalised RGB -> the last stage's estimate, in the camera frame:
@@ -97,8 +103,8 @@ class MeshRecovery(nn.Module):
     def estimate(self, rotmat: Tensor, betas: Tensor, cam: Tensor) -> dict[str, Tensor]:
         """Always in float32: a hundredth in a rotation is millimetres at the hand."""
         body, regressor = self.body_model, self.keypoint_regressor
-        if self.training and self.thin_body is not None:
-            body, regressor = self.thin_body, self.thin_regressor
+        if self.training and self.subsampled is not None:
+            body, regressor = self.subsampled
         vertices, joints = body(rotmat, betas)
         keypoints = torch.einsum("kv,bvc->bkc", regressor.index_select(0, self.j14), vertices)
         return {
@@ -113,10 +119,10 @@ class MeshRecovery(nn.Module):
         }
 
 
-def thin_body(body_model: nn.Module, keypoint_regressor: Tensor, num_vertices: int) -> tuple[nn.Module, Tensor]:
-    """A body of `num_vertices` vertices, drawn evenly, and those that keypoints need; and their regressor.
+def subsample_body(body_model: BodyModel, keypoint_regressor: Tensor, num_vertices: int) -> tuple[BodyModel, Tensor]:
+    """`num_vertices` random vertices of a body, and all that the keypoints need -> smaller body, its regressor (17, K).
 
-    Losses over it are estimates of those over the whole surface, and its keypoints are the same.
+    The mean loss over these vertices estimates the mean over the whole surface; the keypoints are the same.
     """
     needed = (keypoint_regressor != 0).any(0)
     generator = torch.Generator().manual_seed(0)  # the same in every process and after a restart

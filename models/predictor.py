@@ -8,7 +8,7 @@ import numpy as np
 import roma
 import torch
 
-from models.build import build_model, config_from_args
+from models.build import build_network
 from models.inference.prepare import fast_movenet, prepare_for_inference, refine
 from models.mesh_recovery import MeshRecovery
 from models.movenet import MoveNet, load_movenet
@@ -18,16 +18,12 @@ from utils.crop import crop_image, normalize
 from utils.detect.person_finder import find_people
 from utils.errors import UserError
 from utils.media.images import load_image
-from utils.options import get_args_parser
+from utils.network_config import complete_config
 from utils.paths import DEFAULT_CHECKPOINT, MOVENET, OPEN_BODY
 from utils.person import Box, Detection, Person, check_bbox
 from utils.process import choose_device, choose_precision
 from utils.render.colors import part_colors
 
-ARCHITECTURE = (
-    *("model_type", "backbone", "hrnet_type", "num_transformers"),
-    *("graph", "joint_prior", "graph_entries", "prior_seed"),
-)
 BATCH_SIZE = 8  # people who go through the network together
 
 
@@ -183,13 +179,12 @@ def load_network(
             f"no trained network at {DEFAULT_CHECKPOINT}: name one with --load_checkpoint, or train one first"
         )
     path = find_checkpoint(checkpoint or DEFAULT_CHECKPOINT)
-    config = load_checkpoint(path)["config"]
-    if smpl_path is None and config.get("body") == Path(OPEN_BODY).stem:
-        smpl_path = OPEN_BODY  # also where a licensed body is at hand
-    args = get_args_parser().parse_args([])
-    vars(args).update({key: config[key] for key in ARCHITECTURE if config.get(key) is not None})
-    args.smpl_path, args.keypoint_regressor = smpl_path, keypoint_regressor
-    args.backbone_weights = args.mean_params = "none"  # the checkpoint brings its own
-    model, _ = build_model(args)
-    load_model_weights(model, path, config_from_args(args, model.body_model))
+    config = complete_config(load_checkpoint(path)["config"], path)
+    if smpl_path is None and config.body == Path(OPEN_BODY).stem:
+        smpl_path = OPEN_BODY  # even if a licensed body is installed
+    files = {"smpl_path": smpl_path, "keypoint_regressor": keypoint_regressor}
+    # the checkpoint has these two
+    model = build_network(config, **files, mean_params="none", backbone_weights="none")
+    body = {"body": model.body_model.name, "num_vertices": model.body_model.num_vertices}
+    load_model_weights(model, path, config | body)
     return model.eval()

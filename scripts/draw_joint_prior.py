@@ -19,9 +19,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from models.joint_graph import tree_distances
-from models.joint_prior import KINDS, load_joint_prior, standardise_matrix
+from models.joint_prior import load_joint_prior, standardise_matrix
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_path
+from utils.network_config import JOINT_PRIORS
 from utils.skeleton import SMPL_JOINTS
 
 TRUNK = ("pelvis", "spine1", "spine2", "spine3", "neck", "head")
@@ -64,7 +65,7 @@ def draw(matrices: dict[str, np.ndarray], title: str, path: Path):
 @exit_on_user_error
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--joint_prior", choices=KINDS[:-1], default="llm")
+    parser.add_argument("--joint_prior", choices=JOINT_PRIORS[:-1], default="llm")
     parser.add_argument("--seed", type=int, default=0, help="of the shuffled prior")
     parser.add_argument("--file", type=Path, help="a joint prior other than the one in meta_data")
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")

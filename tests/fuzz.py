@@ -6,6 +6,7 @@ anything else, over 5 seconds, or more memory than a few times the file's size e
 
 import argparse
 import base64
+import json
 import random
 import resource
 import signal
@@ -85,13 +86,13 @@ def prepare(kind: str, folder: Path):
     torch.manual_seed(0)
     model = {
         "model": {"a": torch.randn(3, 4), "b": torch.arange(5)},
-        "config": {"graph": "none", "list": [1, 2.5, None]},
+        "config": {"graph": "static", "graph_entries": ["bias", "conv"], "num_transformers": 3, "hrnet_type": None},
     }
     if kind == "checkpoint":
         torch.save(model, folder / "a.pt")
         return folder / "a.pt", load_checkpoint
     if kind == "safetensors":
-        save_file(model["model"], folder / "a.safetensors", {"config": "{}"})
+        save_file(model["model"], folder / "a.safetensors", {"config": json.dumps(model["config"])})
         return folder / "a.safetensors", load_checkpoint
     if kind in ("npz", "pkl"):
         n = 30

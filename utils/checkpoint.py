@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.network_config import check_config
 from utils.safe_load.limits import check_torch_file
 
 CONVERT = "python scripts/convert_smpler_checkpoint.py --input OLD.pt --output NEW.pt"
@@ -56,6 +57,8 @@ def find_checkpoint(pattern: str | Path) -> Path:
 def write_checkpoint(path: str | Path, content: dict):
     """Write a checkpoint dict atomically; with the suffix .safetensors its `model` and `config` alone."""
     path = Path(path)
+    if "config" in content:
+        content = {**content, "config": dict(content["config"])}  # an EasyDict is more than a weights-only reader loads
     with atomic_path(path) as temporary:
         try:
             if path.suffix == ".safetensors":
@@ -104,6 +107,7 @@ def load_checkpoint(path: str | Path) -> dict:
             f"{path} is not an SMPL-Pose checkpoint: no 'model' with 'config' in it "
             "(HRNet weights alone belong into pretrained/hrnet, see --backbone_weights)"
         )
+    check_config(config, path)
     return content
 
 

@@ -5,9 +5,15 @@ import os
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.network_config import (
+    BACKBONES,
+    GRAPH_ENTRIES,
+    GRAPHS,
+    HRNET_TYPES,
+    JOINT_PRIORS,
+    MODEL_TYPES,
+)
 from utils.process import PRECISIONS
-
-GRAPH_ENTRIES = ("bias", "conv", "embedding")
 
 
 class Parser(argparse.ArgumentParser):
@@ -90,9 +96,9 @@ def get_args_parser() -> argparse.ArgumentParser:
     data.add_argument("--num_workers", type=count, default=8, help="loaders per process (default: %(default)s)")
 
     network = parser.add_argument_group("network")
-    network.add_argument("--model_type", choices=("backbone", "SMPL-Pose"), default="SMPL-Pose")
-    network.add_argument("--backbone", choices=("hrnet", "movenet"), default="hrnet")
-    network.add_argument("--hrnet_type", choices=("w18", "w32", "w48"), default="w32")
+    network.add_argument("--model_type", choices=MODEL_TYPES, default="SMPL-Pose")
+    network.add_argument("--backbone", choices=BACKBONES, default="hrnet")
+    network.add_argument("--hrnet_type", choices=HRNET_TYPES, default="w32")
     network.add_argument(
         "--backbone_weights",
         choices=("auto", "coco", "imagenet", "none"),
@@ -108,13 +114,13 @@ def get_args_parser() -> argparse.ArgumentParser:
     )
     network.add_argument(
         "--graph",
-        choices=("adaptive", "static", "none"),
+        choices=GRAPHS,
         default="adaptive",
         help="among the joints of SMPL-Pose; none: the published network (default: %(default)s)",
     )
     network.add_argument(
         "--joint_prior",
-        choices=("llm", "kinematic", "shuffled", "none"),
+        choices=JOINT_PRIORS,
         default="llm",
         help="what the graph knows beforehand (default: %(default)s)",
     )

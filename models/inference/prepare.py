@@ -34,7 +34,7 @@ def prepare_for_inference(
     device, dtype = torch.device(device), DTYPES[precision]
     shared = (*model.body_model.buffers(), model.keypoint_regressor)
     model = copy.deepcopy(model, {id(tensor): tensor for tensor in shared}).to(device).eval().requires_grad_(False)
-    model.thin_body = None
+    model.subsampled_body = None
     if isinstance(model.backbone, MoveNetBackbone):
         model.backbone.movenet = fast_movenet(model.backbone.movenet, device, compile)
     else:

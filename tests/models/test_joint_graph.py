@@ -14,7 +14,8 @@ from models.features import Features
 from models.graph_transformer import GraphTransformerBlock, TransformerUnit, Window
 from models.joint_graph import JointEmbedding, JointGraph, tree_distances
 from utils.errors import UserError
-from utils.options import GRAPH_ENTRIES, parse_args
+from utils.network_config import GRAPH_ENTRIES
+from utils.options import parse_args
 from utils.skeleton import SMPL_FLIP, SMPL_PARENTS
 
 DIM, HEADS = 32, 4
@@ -156,7 +157,7 @@ COMBINATIONS = [entries for n in (1, 2, 3) for entries in combinations(GRAPH_ENT
 def block_of(*flags: str) -> GraphTransformerBlock:
     """The block that these words on the command line build, on a backbone of two narrow maps."""
     args = parse_args(["--backbone=movenet", *flags])
-    return build_block(args, SimpleNamespace(map_channels=[8, 8], point_channels=0))
+    return build_block(config_from_args(args), SimpleNamespace(map_channels=[8, 8], point_channels=0))
 
 
 @pytest.mark.parametrize(("graph", "prior"), list(product(("adaptive", "static"), ("llm", "none"))))

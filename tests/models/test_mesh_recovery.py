@@ -1,4 +1,4 @@
-"""A thin body for training: fewer vertices, the same joints and keypoints, and never in a checkpoint."""
+"""A subsampled body for training: fewer vertices, the same joints and keypoints, and never in a checkpoint."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from torch import nn
 from models.body_model import BodyModel
 from models.criterion import Criterion
 from models.features import Features
-from models.mesh_recovery import MeshRecovery, thin_body
+from models.mesh_recovery import MeshRecovery, subsample_body
 from utils.geometry import rot6d_to_rotmat
 
 NUM_VERTICES = 300
@@ -48,22 +48,22 @@ def pose(count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
 def test_a_body_at_some_vertices_is_the_body_there(body):
     keep = torch.tensor([5, 0, 299, 17])
     vertices, joints = body(*pose())
-    thin = body.at_vertices(keep)
-    thin_vertices, thin_joints = thin(*pose())
-    torch.testing.assert_close(thin_vertices, vertices[:, keep])
-    torch.testing.assert_close(thin_joints, joints)
-    assert thin.num_vertices == 4 and body.num_vertices == NUM_VERTICES and len(body.faces) == 50
+    fewer = body.at_vertices(keep)
+    fewer_vertices, same_joints = fewer(*pose())
+    torch.testing.assert_close(fewer_vertices, vertices[:, keep])
+    torch.testing.assert_close(same_joints, joints)
+    assert fewer.num_vertices == 4 and body.num_vertices == NUM_VERTICES and len(body.faces) == 50
     torch.testing.assert_close(body(*pose())[0], vertices)  # the body itself is as it was
 
 
 @pytest.mark.parametrize("count", [1, 60, 10 * NUM_VERTICES])
-def test_a_thin_body_has_the_same_keypoints(body, regressor, count):
-    thin, thin_regressor = thin_body(body, regressor, count)
-    assert min(count, NUM_VERTICES) <= thin.num_vertices <= min(count + 17 * 4, NUM_VERTICES)
-    vertices, thin_vertices = body(*pose())[0], thin(*pose())[0]
-    torch.testing.assert_close(thin_regressor @ thin_vertices, regressor @ vertices, atol=1e-5, rtol=1e-5)
-    again, _ = thin_body(body, regressor, count)
-    assert torch.equal(again.v_template, thin.v_template)
+def test_a_subsampled_body_has_the_same_keypoints(body, regressor, count):
+    fewer, fewer_regressor = subsample_body(body, regressor, count)
+    assert min(count, NUM_VERTICES) <= fewer.num_vertices <= min(count + 17 * 4, NUM_VERTICES)
+    vertices, fewer_vertices = body(*pose())[0], fewer(*pose())[0]
+    torch.testing.assert_close(fewer_regressor @ fewer_vertices, regressor @ vertices, atol=1e-5, rtol=1e-5)
+    again, _ = subsample_body(body, regressor, count)
+    assert torch.equal(again.v_template, fewer.v_template)
 
 
 class FixedEstimate(nn.Module):
@@ -74,13 +74,13 @@ class FixedEstimate(nn.Module):
         return rotmat, betas, torch.tensor([1.0, 0, 0]).expand(len(pooled), -1)
 
 
-def test_training_sees_the_thin_body_and_evaluation_the_whole_one(body, regressor):
-    thin = thin_body(body, regressor, 60)
-    model = MeshRecovery(nn.Identity(), FixedEstimate(), body, regressor, thin=thin)
-    criterion = Criterion(body, regressor, thin=thin)
+def test_training_uses_the_subsampled_body_and_evaluation_the_whole_one(body, regressor):
+    fewer = subsample_body(body, regressor, 60)
+    model = MeshRecovery(nn.Identity(), FixedEstimate(), body, regressor, subsampled=fewer)
+    criterion = Criterion(body, regressor, subsampled=fewer)
     features = Features((), torch.zeros(3, 1))
     trained, evaluated = model.train()(features), model.eval()(features)
-    assert trained["pred_vertices"].shape[1] == thin[0].num_vertices
+    assert trained["pred_vertices"].shape[1] == fewer[0].num_vertices
     assert evaluated["pred_vertices"].shape[1] == NUM_VERTICES
     for name in ("pred_keypoints_3d", "pred_keypoints_2d", "pred_joints", "pred_rotmat"):
         torch.testing.assert_close(trained[name], evaluated[name], atol=1e-5, rtol=1e-5)
@@ -103,6 +103,6 @@ def test_training_sees_the_thin_body_and_evaluation_the_whole_one(body, regresso
     true = body(torch.eye(3).expand(3, 24, 3, 3), torch.zeros(3, 10))[0]
     found, true = (vertices - regressor[:1] @ vertices for vertices in (evaluated["pred_vertices"], true))
     difference = (found - true).abs()
-    needed = (thin[0].v_template[:, None] == body.v_template[None]).all(-1).any(0)
+    needed = (fewer[0].v_template[:, None] == body.v_template[None]).all(-1).any(0)
     torch.testing.assert_close(thin_losses["vert"], difference[:, needed].mean(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(losses["vert"], difference.mean(), atol=1e-5, rtol=1e-5)
