@@ -1,10 +1,10 @@
 """Losses of the published recipe, and the true bodies that they and the metrics compare with."""
 
-import roma
 import torch
 from torch import Tensor, nn
 
 from models.body_model import BodyModel
+from utils.geometry import rotvec_to_rotmat
 from utils.skeleton import J14_HIPS, J17_PELVIS, J24_TO_J14
 
 R_HIP, L_HIP = J14_HIPS
@@ -72,7 +72,7 @@ class Criterion(nn.Module):
         `betas` (B, 10), `keypoints_2d` (B, 14, 3) and `keypoints_3d` (B, 14, 4) with confidences, 0 where the sample
         lacks the label, `has_smpl` (B,) bool.
         """
-        rotmat = roma.rotvec_to_rotmat(batch["pose"].unflatten(-1, (24, 3)))
+        rotmat = rotvec_to_rotmat(batch["pose"].unflatten(-1, (24, 3)))
         vertices, _ = (self.subsampled_body if self._is_subsampled() else self.body_model)(rotmat, batch["betas"])
         keypoints_2d, keypoints_3d = (batch[key].index_select(1, self.j14) for key in ("keypoints_2d", "keypoints_3d"))
         keypoints_2d[..., 2] *= batch["has_keypoints_2d"][:, None]

@@ -5,8 +5,8 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-import roma
 import torch
+from scipy.spatial.transform import Rotation
 
 from models.build import build_network
 from models.inference.prepare import fast_movenet, prepare_for_inference, refine
@@ -121,7 +121,7 @@ class Predictor:
         return Person(
             bbox=np.asarray(detection.bbox, np.float64),
             score=detection.score,
-            pose=roma.rotmat_to_rotvec(output["pred_rotmat"]).numpy(),
+            pose=Rotation.from_matrix(values["pred_rotmat"]).as_rotvec().astype(np.float32),
             betas=values["pred_betas"],
             cam=values["pred_cam"],
             crop=crop,

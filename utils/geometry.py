@@ -1,10 +1,12 @@
 """Rotations, projection and mesh normals in PyTorch, differentiable.
 
+The rotations agree with roma's, which scripts and tests use. They are here because roma imports PyTorch's compiler,
+which takes a second of every start.
+
 Frames: the camera frame has x to the right, y down and z away from the viewer, in metres. The crop frame has x and y in
 [-1, 1], with -1 and 1 at the outer edges of the crop.
 """
 
-import roma
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,7 +19,32 @@ def rot6d_to_rotmat(rot6d: Tensor) -> Tensor:
     two columns of the result. So `rotmat[..., :2].flatten(-2)` is a 6D form of `rotmat`, and 1, 0, 0, 1, 0, 0 is the
     identity. Zeros give zeros, not nan.
     """
-    return roma.special_gramschmidt(rot6d.unflatten(-1, (3, 2)), epsilon=1e-12)
+    a, b = rot6d.unflatten(-1, (3, 2)).unbind(-1)
+    x = F.normalize(a, dim=-1)
+    y = F.normalize(b - (x * b).sum(-1, keepdim=True) * x, dim=-1)
+    return torch.stack((x, y, torch.linalg.cross(x, y)), dim=-1)
+
+
+def rotvec_to_rotmat(rotvec: Tensor) -> Tensor:
+    """Axis-angle vectors (..., 3), radians -> rotation matrices (..., 3, 3), by Rodrigues' formula."""
+    # the smallest angle keeps the axis of a zero vector, and its gradient, finite
+    angle = torch.linalg.vector_norm(rotvec, dim=-1, keepdim=True).clamp(min=1e-6)
+    axis = rotvec / angle
+    products = axis[..., :, None] * axis[..., None, :] * (1 - angle.cos())[..., None]
+    xx, yy, zz = products.diagonal(dim1=-2, dim2=-1).unbind(-1)
+    xy, xz, yz = products[..., 0, 1], products[..., 0, 2], products[..., 1, 2]
+    x, y, z = (axis * angle.sin()).unbind(-1)
+    rows = (1 - yy - zz, xy - z, xz + y), (xy + z, 1 - xx - zz, yz - x), (xz - y, yz + x, 1 - xx - yy)
+    return torch.stack([entry for row in rows for entry in row], dim=-1).unflatten(-1, (3, 3))
+
+
+def nearest_rotation(matrix: Tensor) -> Tensor:
+    """Matrices (..., 3, 3) -> the nearest rotations in the Frobenius norm (special orthogonal Procrustes)."""
+    u, _, vt = torch.linalg.svd(matrix.double())
+    # a reflection is mended along the direction of the smallest singular value
+    sign = torch.linalg.det(u @ vt).sign()
+    u = torch.cat((u[..., :2], u[..., 2:] * sign[..., None, None]), dim=-1)
+    return (u @ vt).to(matrix.dtype)
 
 
 def project(points: Tensor, cam: Tensor) -> Tensor:

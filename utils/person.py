@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import roma
-import torch
+from scipy.spatial.transform import Rotation
 
 from utils.camera import UPRIGHT, Crop, Focal, Perspective, Placement, WeakPerspective
 from utils.errors import UserError
@@ -44,8 +43,8 @@ class Person:
     @property
     def orientation(self) -> np.ndarray:
         """(3,) axis-angle: pose[0] before the camera."""
-        root = roma.rotvec_to_rotmat(torch.from_numpy(self.pose[0].astype(np.float64)))
-        return roma.rotmat_to_rotvec(torch.from_numpy(self.placement.rotation) @ root).numpy()
+        root = Rotation.from_rotvec(self.pose[0].astype(np.float64))
+        return (Rotation.from_matrix(self.placement.rotation) * root).as_rotvec()
 
     @property
     def translation(self) -> np.ndarray:

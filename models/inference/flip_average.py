@@ -4,10 +4,10 @@ The network's errors on the two are partly of its own making and cancel; what a 
 is exact: left and right joints change places, rotations about y and z change their sign.
 """
 
-import roma
 import torch
 from torch import Tensor, nn
 
+from utils.geometry import nearest_rotation
 from utils.skeleton import SMPL_FLIP
 
 
@@ -39,4 +39,4 @@ def mirror_rotation(rotmat: Tensor) -> Tensor:
 
 def mean_rotation(a: Tensor, b: Tensor) -> Tensor:
     """Rotations (..., 3, 3) in the middle of two: nearest to both in the chordal metric (Hartley et al., IJCV 2013)."""
-    return roma.special_procrustes(a + b)
+    return nearest_rotation(a + b)

@@ -5,10 +5,10 @@ learned, they deserve more. As SMPLify does (Bogo et al., ECCV 2016), but from a
 three steps of damped least squares suffice (inverse kinematics; Wampler, 1986).
 """
 
-import roma
 import torch
 from torch import Tensor, nn
 
+from utils.geometry import rotvec_to_rotmat
 from utils.skeleton import COCO17_TO_J14, COCO17_TO_SMPL, SMPL_PARENTS
 
 STEPS = 3
@@ -87,7 +87,7 @@ class KeypointFit(nn.Module):
         turns, limbs = step[:, :72].unflatten(1, (24, 3)).split((1, 23), dim=1)
         frames, _ = self.body_model.joint_frames(rotmat, betas)
         limbs = (frames.index_select(1, self.parents).mT @ limbs[..., None])[..., 0]  # about the parent's axes
-        rotmat = roma.rotvec_to_rotmat(torch.cat((turns, limbs), dim=1)) @ rotmat
+        rotmat = rotvec_to_rotmat(torch.cat((turns, limbs), dim=1)) @ rotmat
         cam = torch.stack((cam[:, 0] * step[:, 74].exp(), cam[:, 1] + step[:, 72], cam[:, 2] + step[:, 73]), dim=1)
         return rotmat, cam
 

@@ -1,12 +1,13 @@
 """Rotations, cameras and joint sets."""
 
 import numpy as np
+import pytest
 import roma
 import torch
 
 from tests.helpers.weak_perspective import fit_weak_perspective
 from utils import skeleton
-from utils.geometry import project, rot6d_to_rotmat
+from utils.geometry import nearest_rotation, project, rot6d_to_rotmat, rotvec_to_rotmat
 
 
 def test_rot6d_round_trip():
@@ -64,3 +65,31 @@ def test_joint_sets_agree():
     parents = np.array(skeleton.SMPL_PARENTS[1:])
     flip = np.array(skeleton.SMPL_FLIP)
     assert (np.array(skeleton.SMPL_PARENTS)[flip[1:]] == flip[parents]).all()  # mirrored children, mirrored parents
+
+
+@pytest.mark.parametrize("scale", [0, 1e-9, 1e-6, 1e-3, 1, 10])
+def test_rotation_vectors_agree_with_roma_and_so_do_gradients(scale):
+    torch.manual_seed(0)
+    rotvec = (scale * torch.randn(5, 24, 3, dtype=torch.float64)).requires_grad_()
+    rotmat, expected = rotvec_to_rotmat(rotvec), roma.rotvec_to_rotmat(rotvec)
+    torch.testing.assert_close(rotmat, expected, rtol=0, atol=1e-12)
+    weights = torch.randn_like(rotmat)
+    found, wanted = (torch.autograd.grad((weights * r).sum(), rotvec)[0] for r in (rotmat, expected))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+
+
+def test_usual_rotation_vectors_equal_roma_to_the_bit():
+    torch.manual_seed(0)
+    rotvec = torch.randn(10_000, 3)
+    assert torch.equal(rotvec_to_rotmat(rotvec), roma.rotvec_to_rotmat(rotvec))
+    rot6d = torch.randn(10_000, 6)
+    assert torch.equal(rot6d_to_rotmat(rot6d), roma.special_gramschmidt(rot6d.unflatten(-1, (3, 2))))
+
+
+def test_the_nearest_rotation_agrees_with_roma_and_is_a_rotation():
+    torch.manual_seed(0)
+    matrix = torch.randn(1000, 3, 3, dtype=torch.float64)  # half of them reflect
+    rotmat = nearest_rotation(matrix)
+    torch.testing.assert_close(rotmat, roma.special_procrustes(matrix, method="svd"), rtol=0, atol=1e-9)
+    torch.testing.assert_close(rotmat @ rotmat.mT, torch.eye(3, dtype=torch.float64).expand_as(rotmat))
+    torch.testing.assert_close(torch.linalg.det(rotmat), torch.ones(1000, dtype=torch.float64))
