@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from datasets.build import FILES, build_dataset, build_loader, describe_labels
+from datasets.build import build_dataset, build_loader, describe_labels
+from datasets.locate import FILES
 from models.build import build_model, config_from_args, name_keypoint_regressor
 from models.features import network_input
 from models.inference.prepare import prepare_for_inference, refine

@@ -1,54 +1,17 @@
 """From the command line's options to data sets and loaders: the only file of this package that sees `args`."""
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
-
 import cv2
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from datasets.feature_cache import FeatureCache
 from datasets.human_mesh import HumanMeshDataset
-from datasets.sampler import SkipBadRows, collate
+from datasets.locate import FILES, find_data_root
+from datasets.sampler import ShuffledRows, SkipBadRows, collate
 from datasets.tsv import read_note
 from utils.errors import UserError
-from utils.paths import OPEN_BODY, ROOT
+from utils.paths import OPEN_BODY
 from utils.train.signals import leave_signals_to_parent
-
-FOLDERS = ("Tax-H36m-coco40k-Muco-UP-Mpii", "human3.6m", "coco_smpl", "muco", "up3d", "mpii", "3dpw", "pose2sim")
-FILES = {
-    "h36m": {"train": "Tax-H36m-coco40k-Muco-UP-Mpii/train.yaml", "val": "human3.6m/valid.protocol2.yaml"},
-    "3dpw": {"train": "3dpw/train.yaml", "val": "3dpw/test_has_gender.yaml"},
-    "pose2sim": {"val": "pose2sim/test.yaml"},
-}
-_HERE = ROOT / "datasets"
-
-
-def find_data_root(data_root: str | None = None, needed: str | None = None) -> Path:
-    """The folder that holds the data sets, or the one that holds the file `needed` ("3dpw/train.yaml").
-
-    Looked for in data_root if given, else in the environment's SMPL_POSE_DATA if set, else in this package's folder and
-    in any folder or link directly inside it: users link their storage into `datasets/`, which is also a code package.
-    """
-    if named := data_root or os.environ.get("SMPL_POSE_DATA"):
-        places = [Path(named).expanduser()]
-    else:
-        places = [_HERE, *sorted(path for path in _HERE.iterdir() if _may_hold_data(path))]
-    for place in places:
-        if any((place / name).exists() for name in ((needed,) if needed else FOLDERS)):
-            return place
-    raise UserError(
-        f"data set not found: looked for {needed or 'any of ' + ', '.join(FOLDERS)} in {', '.join(map(str, places))}; "
-        "download one (bash scripts/download_datasets_wget.sh or scripts/download_datasets_azcopy.sh), "
-        "make one (python scripts/make_synthetic_data.py --output DIR --num_samples 1000), "
-        "or point --data_root (or the environment variable SMPL_POSE_DATA) at the folder that has one"
-    )
-
-
-def _may_hold_data(path: Path) -> bool:
-    return path.is_dir() and path.name != "__pycache__" and not (path / "__init__.py").exists()
 
 
 def build_dataset(args, split: str) -> Dataset:
@@ -118,42 +81,3 @@ def build_loader(
 def _start_worker(_: int):
     leave_signals_to_parent()
     cv2.setNumThreads(0)  # one core per worker; a pool of threads does not survive the fork anyway
-
-
-class RowNumber(int):
-    """A row number that knows its epoch: `dataset[i]` draws its augmentation from both, in whatever worker it runs.
-
-    Workers that live through all epochs hold a copy of the data set as it was at their start, so that the epoch has to
-    travel with the request. Data sets that do not care see an ordinary int.
-    """
-
-    epoch: int
-
-    def __new__(cls, row: int, epoch: int = 0):
-        number = super().__new__(cls, row)
-        number.epoch = epoch
-        return number
-
-
-class ShuffledRows(Sampler):
-    """This process's share of a random order of all rows, the same length in every process."""
-
-    def __init__(self, num_rows: int, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1):
-        self.num_rows, self.seed, self.rank, self.world_size = num_rows, seed, rank, world_size
-        self.batch_size, self.epoch, self.first_row = batch_size, 0, 0
-        # leave out the odd rows of a large set, repeat some of a small one: never wait for a process without a batch
-        self.num_samples = num_rows // world_size
-        if self.num_samples < batch_size:
-            self.num_samples = -(-num_rows // world_size)
-
-    def set_epoch(self, epoch: int, first_batch: int = 0):
-        """Choose the order of the next pass, and where to begin in it: what a run goes on with had been used before."""
-        self.epoch, self.first_row = epoch, first_batch * self.batch_size
-
-    def __len__(self) -> int:
-        return self.num_samples
-
-    def __iter__(self) -> Iterator[RowNumber]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_rows)
-        order = np.resize(order, self.num_samples * self.world_size)  # cuts off or starts over
-        return (RowNumber(row, self.epoch) for row in order[self.rank :: self.world_size][self.first_row :].tolist())

@@ -1,10 +1,52 @@
-"""One damaged row among a hundred thousand must not end a run, nor go unnoticed."""
+"""Which rows a process draws, in which order, and what happens when one is damaged."""
 
-from torch.utils.data import Dataset, default_collate
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from utils.errors import RowError
 
 TRIES = 20
+
+
+class RowNumber(int):
+    """A row number that knows its epoch: `dataset[i]` draws its augmentation from both, in whatever worker it runs.
+
+    Workers that live through all epochs hold a copy of the data set as it was at their start, so that the epoch has to
+    travel with the request. Data sets that do not care see an ordinary int.
+    """
+
+    epoch: int
+
+    def __new__(cls, row: int, epoch: int = 0):
+        number = super().__new__(cls, row)
+        number.epoch = epoch
+        return number
+
+
+class ShuffledRows(Sampler):
+    """This process's share of a random order of all rows, the same length in every process."""
+
+    def __init__(self, num_rows: int, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1):
+        self.num_rows, self.seed, self.rank, self.world_size = num_rows, seed, rank, world_size
+        self.batch_size, self.epoch, self.first_row = batch_size, 0, 0
+        # leave out the odd rows of a large set, repeat some of a small one: never wait for a process without a batch
+        self.num_samples = num_rows // world_size
+        if self.num_samples < batch_size:
+            self.num_samples = -(-num_rows // world_size)
+
+    def set_epoch(self, epoch: int, first_batch: int = 0):
+        """Choose the order of the next pass, and where to begin in it: what a run goes on with had been used before."""
+        self.epoch, self.first_row = epoch, first_batch * self.batch_size
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __iter__(self) -> Iterator[RowNumber]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_rows)
+        order = np.resize(order, self.num_samples * self.world_size)  # cuts off or starts over
+        return (RowNumber(row, self.epoch) for row in order[self.rank :: self.world_size][self.first_row :].tolist())
 
 
 class SkipBadRows(Dataset):

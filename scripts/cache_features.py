@@ -24,9 +24,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from datasets.build import FILES, find_data_root
 from datasets.feature_cache import FLAGS, LABELS, read_provenance, shard_path, write_shard
 from datasets.human_mesh import HumanMeshDataset
+from datasets.locate import FILES, find_data_root
 from datasets.photos import AnnotatedPhotos
 from datasets.synthetic import SyntheticDataset
 from models.inference.prepare import fast_movenet

@@ -16,8 +16,8 @@ from pathlib import Path
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from datasets.build import FILES, find_data_root
 from datasets.human_mesh import HumanMeshDataset
+from datasets.locate import FILES, find_data_root
 from utils.errors import RowError, UserError, exit_on_user_error
 from utils.files import write_text
 from utils.train.bad_row_log import LIMIT

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datasets.synthetic.person.shading import srgb_to_linear
+from datasets.synthetic.raster.color import srgb_to_linear
 from utils.errors import UserError
 
 PHOTO_SIZE, TILE_SIZE = 420, 96

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from datasets.augment import Augmentation
-from datasets.human_mesh import format_label
+from datasets.labels import format_label
 from datasets.poses import PoseSampler
 from datasets.synthetic.assets import load_assets
 from datasets.synthetic.person.body import Body

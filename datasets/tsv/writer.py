@@ -48,7 +48,7 @@ class TSVWriter:
         return self._stack.__exit__(*exception)
 
     def add(self, key: str, image: bytes, label: dict, height: int, width: int):
-        """One sample: an encoded image of height x width pixels and its label (see `human_mesh.format_label`)."""
+        """One sample: an encoded image of height x width pixels and its label (see `datasets.labels.format_label`)."""
         row = len(self._offsets["img"])
         values = {
             "img": f"{key}\t".encode() + base64.b64encode(image),

@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-import datasets.build
-from datasets.build import RowNumber, ShuffledRows, build_dataset, build_loader, find_data_root
-from datasets.human_mesh import HumanMeshDataset, decode_image, format_label, parse_label
+import datasets.locate
+from datasets.build import build_dataset, build_loader
+from datasets.decode import decode_image
+from datasets.human_mesh import HumanMeshDataset, format_label, parse_label
+from datasets.locate import find_data_root
+from datasets.sampler import RowNumber, ShuffledRows
 from datasets.tsv import TSVWriter, write_composite
 from utils.crop import IMAGENET_MEAN, IMAGENET_STD, normalize
 from utils.errors import UserError
@@ -441,7 +444,7 @@ def package(tmp_path, monkeypatch) -> Path:
     monkeypatch.delenv("SMPL_POSE_DATA", raising=False)
     folder = tmp_path / "datasets"
     folder.mkdir()
-    monkeypatch.setattr(datasets.build, "_HERE", folder)
+    monkeypatch.setattr(datasets.locate, "_HERE", folder)
     return folder
 
 

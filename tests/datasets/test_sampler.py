@@ -6,9 +6,9 @@ import sys
 import pytest
 import torch
 
-from datasets.build import RowNumber, build_loader
+from datasets.build import build_loader
 from datasets.human_mesh import HumanMeshDataset
-from datasets.sampler import SkipBadRows, collate
+from datasets.sampler import RowNumber, SkipBadRows, collate
 from scripts import check_dataset
 from tests.helpers import hostile
 from utils.errors import RowError, UserError

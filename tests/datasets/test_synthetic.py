@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.build import RowNumber
 from datasets.human_mesh import HumanMeshDataset
+from datasets.sampler import RowNumber
 from datasets.synthetic import OCCLUDED, SyntheticDataset
 from datasets.synthetic.assets import load_assets
 from datasets.synthetic.person.body import Body, rotmat_to_rotvec, rotvec_to_rotmat

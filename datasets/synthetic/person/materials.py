@@ -15,7 +15,7 @@ from datasets.synthetic.person.patterns import (
     STRIPES,
     WEAVE,
 )
-from datasets.synthetic.person.shading import srgb_to_linear
+from datasets.synthetic.raster.color import srgb_to_linear
 
 # sRGB, 0 to 255
 CLOTH_COLORS = np.array(

@@ -8,18 +8,9 @@ import numpy as np
 from numba import njit
 
 from datasets.synthetic.person.patterns import HAIR, SKIN, cloth_color
+from datasets.synthetic.raster.color import SRGB_TABLE
 from datasets.synthetic.raster.noise import noise2, noise3
 from datasets.synthetic.raster.rasterizer import barycentric, lit
-
-# sRGB transfer curve by table: a power per pixel and channel would cost more than all the rest
-_LINEAR = np.arange(4096) / 4095
-SRGB_TABLE = np.where(_LINEAR <= 0.0031308, 12.92 * _LINEAR, 1.055 * _LINEAR ** (1 / 2.4) - 0.055).astype(np.float32)
-
-
-def srgb_to_linear(color):
-    """sRGB in [0, 1] -> linear in [0, 1]."""
-    color = np.asarray(color, np.float64)
-    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
 
 
 @njit(cache=True, error_model="numpy")

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numba import njit
 
-from datasets.synthetic.person.shading import srgb_to_linear
+from datasets.synthetic.raster.color import srgb_to_linear
 from datasets.synthetic.raster.noise import noise3
 from datasets.synthetic.raster.rasterizer import barycentric, rasterize
 

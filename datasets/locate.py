@@ -1,0 +1,40 @@
+"""Where the data sets are on this machine."""
+
+import os
+from pathlib import Path
+
+from utils.errors import UserError
+from utils.paths import ROOT
+
+FOLDERS = ("Tax-H36m-coco40k-Muco-UP-Mpii", "human3.6m", "coco_smpl", "muco", "up3d", "mpii", "3dpw", "pose2sim")
+FILES = {
+    "h36m": {"train": "Tax-H36m-coco40k-Muco-UP-Mpii/train.yaml", "val": "human3.6m/valid.protocol2.yaml"},
+    "3dpw": {"train": "3dpw/train.yaml", "val": "3dpw/test_has_gender.yaml"},
+    "pose2sim": {"val": "pose2sim/test.yaml"},
+}
+_HERE = ROOT / "datasets"
+
+
+def find_data_root(data_root: str | None = None, needed: str | None = None) -> Path:
+    """The folder that holds the data sets, or the one that holds the file `needed` ("3dpw/train.yaml").
+
+    Looked for in data_root if given, else in the environment's SMPL_POSE_DATA if set, else in this package's folder and
+    in any folder or link directly inside it: users link their storage into `datasets/`, which is also a code package.
+    """
+    if named := data_root or os.environ.get("SMPL_POSE_DATA"):
+        places = [Path(named).expanduser()]
+    else:
+        places = [_HERE, *sorted(path for path in _HERE.iterdir() if _may_hold_data(path))]
+    for place in places:
+        if any((place / name).exists() for name in ((needed,) if needed else FOLDERS)):
+            return place
+    raise UserError(
+        f"data set not found: looked for {needed or 'any of ' + ', '.join(FOLDERS)} in {', '.join(map(str, places))}; "
+        "download one (bash scripts/download_datasets_wget.sh or scripts/download_datasets_azcopy.sh), "
+        "make one (python scripts/make_synthetic_data.py --output DIR --num_samples 1000), "
+        "or point --data_root (or the environment variable SMPL_POSE_DATA) at the folder that has one"
+    )
+
+
+def _may_hold_data(path: Path) -> bool:
+    return path.is_dir() and path.name != "__pycache__" and not (path / "__init__.py").exists()
