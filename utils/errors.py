@@ -1,4 +1,4 @@
-"""Errors a user can mend: one clear line, exit code 2, no traceback."""
+"""Errors that a user can correct: one clear line, exit code 2, no traceback."""
 
 import functools
 import re
@@ -6,17 +6,17 @@ import sys
 
 
 class UserError(Exception):
-    """Bad input. The message says what is wrong, where, and what to do about it, in one line."""
+    """Bad input. The message is one line: what is wrong, where, and what to do."""
 
 
 class RowError(UserError):
-    """One row of a data set cannot be used. A run may leave it out and go on, see datasets/sampler.py."""
+    """One row of a data set cannot be used. A run may skip it and continue, see datasets/sampler.py."""
 
 
 def exit_with(error: UserError | str):
-    """One line on stderr and exit code 2."""
+    """Print one line to stderr and exit with code 2."""
     sys.stdout.flush()
-    message = re.split(r"(?:User|Row)Error: ", str(error))[-1].strip()  # loader workers wrap theirs in a traceback
+    message = re.split(r"(?:User|Row)Error: ", str(error))[-1].strip()  # a loader worker wraps its error in a traceback
     print(f"error: {message}", file=sys.stderr, flush=True)
     sys.exit(2)
 

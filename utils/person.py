@@ -1,4 +1,4 @@
-"""A person in a picture: where to look, and what the network makes of it."""
+"""A person in a picture: detected (`Detection`) and reconstructed (`Person`)."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,46 +14,47 @@ Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
 @dataclass(frozen=True)
 class Person:
-    """One reconstructed person. 3D: metres, camera frame (x right, y down, z away from the viewer), pelvis near 0.
-    2D: pixels of the picture, whole numbers at pixel centres.
+    """One reconstructed person.
 
-    `to_camera` takes these points to where the person stands before the photograph's pinhole, `perspective`.
+    3D points: metres, x right, y down, z away from the viewer, pelvis near the origin. `to_camera` moves them to the
+    frame of the photograph's pinhole camera, `perspective`. 2D points: pixels of the picture, whole numbers at pixel
+    centres.
     """
 
-    bbox: np.ndarray  # (4,) x, y, width, height: where the person was looked for
-    score: float | None  # how sure the finder is, in [0, 1]; None where it was not asked or found nobody
-    pose: np.ndarray  # (24, 3) axis-angle, radians, parent-relative; joint 0 turns the whole body
+    bbox: np.ndarray  # (4,) x, y, width, height, pixels
+    score: float | None  # confidence of the detector in [0, 1]; None if the box was given or nobody was found
+    pose: np.ndarray  # (24, 3) axis-angle, radians, parent-relative; joint 0 is the global orientation
     betas: np.ndarray  # (10,) shape
-    cam: np.ndarray  # (3,) s, tx, ty: the crop's weak-perspective camera
-    crop: Crop  # the square that the network saw
-    camera: WeakPerspective  # `cam` for the whole picture: camera.project(vertices) are pixels
+    cam: np.ndarray  # (3,) s, tx, ty: weak-perspective camera of the crop
+    crop: Crop  # input square of the network
+    camera: WeakPerspective  # `cam` in pixels of the whole picture: camera.project(vertices)
     vertices: np.ndarray  # (V, 3)
     joints: np.ndarray  # (24, 3) kinematic joints, utils.skeleton.SMPL_JOINTS
     joints_2d: np.ndarray  # (24, 2)
     keypoints_3d: np.ndarray  # (14, 3) surface-regressed keypoints, utils.skeleton.J14
     keypoints_2d: np.ndarray  # (14, 2)
-    focal: Focal  # pixels, and where it is known from
-    perspective: Perspective  # the photograph's camera, one for all people in it
-    placement: Placement  # where the person is before it
+    focal: Focal  # pixels, and its source
+    perspective: Perspective  # pinhole camera of the photograph, the same for all people in it
+    placement: Placement  # rigid motion into the frame of `perspective`
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
-        """This person's points (..., 3) -> where they are before the camera (..., 3)."""
+        """Points (..., 3) of this person -> frame of `perspective` (..., 3)."""
         return self.placement.to_camera(points)
 
     @property
     def orientation(self) -> np.ndarray:
-        """(3,) axis-angle: pose[0] before the camera."""
+        """(3,) axis-angle, radians: pose[0] in the frame of `perspective`."""
         root = Rotation.from_rotvec(self.pose[0].astype(np.float64))
         return (Rotation.from_matrix(self.placement.rotation) * root).as_rotvec()
 
     @property
     def translation(self) -> np.ndarray:
         """(3,) metres: body_model(orientation, pose[1:], betas) + translation = to_camera(vertices)."""
-        pelvis = self.joints[0].astype(np.float64)  # the body turns about it
+        pelvis = self.joints[0].astype(np.float64)  # the body rotates about the pelvis
         return self.to_camera(pelvis) - pelvis
 
     def record(self) -> dict:
-        """What is written to .json and .npz, see utils.export.records.FIELDS."""
+        """Fields of .json and .npz files, see utils.export.records.FIELDS."""
         mesh_to_camera = np.eye(4)
         mesh_to_camera[:3] = np.column_stack((self.placement.rotation * UPRIGHT, self.placement.shift))
         joints, keypoints, vertices = map(self.to_camera, (self.joints, self.keypoints_3d, self.vertices))
@@ -75,7 +76,7 @@ class Person:
 
 
 class Detection(NamedTuple):
-    """Where a person is in a picture, not yet reconstructed; fields as in Person."""
+    """A person's place in a picture, before reconstruction; fields as in Person."""
 
     bbox: Box
     crop: Crop
@@ -83,10 +84,10 @@ class Detection(NamedTuple):
 
 
 def check_bbox(bbox: Box, image: np.ndarray):
-    """UserError unless the box has an area and meets the picture (H, W, 3)."""
+    """UserError unless the box has an area and overlaps the picture (H, W, 3)."""
     x, y, width, height = bbox
     rows, columns = image.shape[:2]
     if not (np.isfinite(bbox).all() and width > 0 and height > 0):
-        raise UserError(f"bbox {bbox} is no box: give x,y,width,height in pixels, width and height above 0")
+        raise UserError(f"bbox {bbox} is not a box: give x,y,width,height in pixels, width and height above 0")
     if x >= columns or y >= rows or x + width <= 0 or y + height <= 0:
-        raise UserError(f"bbox {bbox} lies outside the picture of {columns} x {rows} pixels")
+        raise UserError(f"bbox {bbox} is outside the picture of {columns} x {rows} pixels")

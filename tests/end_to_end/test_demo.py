@@ -207,8 +207,8 @@ BAD = {
     "empty folder": ("empty", [], "no pictures"),
     "nothing matches": ("*.jpg", [], "no pictures"),
     "box outside": ("im01.png", ["--bbox=5000,0,10,10"], "outside the picture"),
-    "box without area": ("im01.png", ["--bbox=10,10,0,10"], "no box"),
-    "box of nan": ("im01.png", ["--bbox=10,10,nan,10"], "no box"),
+    "box without area": ("im01.png", ["--bbox=10,10,0,10"], "not a box"),
+    "box of nan": ("im01.png", ["--bbox=10,10,nan,10"], "not a box"),
     "box of words": ("im01.png", ["--bbox=left"], "x,y,width,height"),
     "box of three": ("im01.png", ["--bbox=1,2,3"], "x,y,width,height"),
     "missing checkpoint": ("im01.png", ["--load_checkpoint", "missing.pt"], "not found"),
@@ -219,8 +219,8 @@ BAD = {
     "no such device": ("im01.png", ["--device", "abacus"], "--device"),
     "no such renderer": ("im01.png", ["--renderer", "chisel"], "--renderer"),
     "unknown flag": ("im01.png", ["--sheet"], "--sheet"),
-    "output is a file": ("im01.png", ["--output", "text.png"], "no folder"),
-    "output inside a file": ("im01.png", ["--output", "text.png/out"], "no folder"),
+    "output is a file": ("im01.png", ["--output", "text.png"], "not a writable folder"),
+    "output inside a file": ("im01.png", ["--output", "text.png/out"], "not a writable folder"),
     "over the photograph": ("im01.png", ["--output", "."], "choose another --output"),
 }
 

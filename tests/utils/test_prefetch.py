@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from utils.media.prefetch import ahead, behind
+from utils.media.prefetch import background, prefetch
 
 
 def test_items_come_in_order_from_another_thread():
@@ -16,14 +16,14 @@ def test_items_come_in_order_from_another_thread():
             threads.add(threading.get_ident())
             yield i
 
-    assert list(ahead(make(), 3)) == list(range(50))
+    assert list(prefetch(make(), 3)) == list(range(50))
     assert threads and threading.get_ident() not in threads
-    assert list(ahead([], 2)) == []
+    assert list(prefetch([], 2)) == []
 
 
 def test_no_more_than_said_are_made_before_they_are_asked_for():
     made = []
-    items = ahead((made.append(i) or i for i in range(100)), 2)
+    items = prefetch((made.append(i) or i for i in range(100)), 2)
     for i in range(10):
         assert next(items) == i
         time.sleep(0.01)
@@ -37,7 +37,7 @@ def test_an_error_comes_where_its_item_would():
         yield from range(3)
         raise ZeroDivisionError
 
-    items = ahead(make(), 2)
+    items = prefetch(make(), 2)
     assert [next(items) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ZeroDivisionError):
         next(items)
@@ -45,7 +45,7 @@ def test_an_error_comes_where_its_item_would():
 
 def test_all_is_done_in_order_when_the_block_ends():
     done = []
-    with behind(lambda i: (time.sleep(0.002), done.append(i)), 2) as add:
+    with background(lambda i: (time.sleep(0.002), done.append(i)), 2) as add:
         for i in range(20):
             add(i)
             assert len(done) >= i - 2
@@ -56,7 +56,7 @@ def test_all_is_done_in_order_when_the_block_ends():
 def test_what_goes_wrong_behind_is_raised(number):
     """Soon, or at the end of the block where no later call could."""
     done = []
-    with pytest.raises(ZeroDivisionError), behind(lambda i: done.append(1 / (i - number)), 2) as add:
+    with pytest.raises(ZeroDivisionError), background(lambda i: done.append(1 / (i - number)), 2) as add:
         for i in range(10):
             add(i)
     assert len(done) < 10

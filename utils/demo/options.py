@@ -1,4 +1,4 @@
-"""Every flag of demo.py, and what can be known to be wrong before any work."""
+"""Command line of demo.py, and checks of it before any work."""
 
 import argparse
 import csv
@@ -18,82 +18,92 @@ KINDS = tuple(dict.fromkeys(PHOTO_KINDS + VIDEO_KINDS))
 
 
 def get_demo_parser() -> Parser:
-    parser = Parser(description="Reconstruct the people in photographs and videos.", allow_abbrev=False)
-    what = parser.add_argument_group("what to look at")
-    what.add_argument(
+    parser = Parser(description="Reconstruct 3D bodies of people in photographs and videos.", allow_abbrev=False)
+    source = parser.add_argument_group("input")
+    source.add_argument(
         "--img_path", nargs="+", default=[], metavar="PATH", help="photographs, videos, folders or 'globs'"
     )
-    what.add_argument("--webcam", type=_number(int, 0), metavar="N", help="record this camera (0 is the first)")
-    what.add_argument(
-        "--seconds", type=_number(float, 0.1), default=5.0, help="of the webcam's recording (default: %(default)s)"
+    source.add_argument("--webcam", type=_number(int, 0), metavar="N", help="record from this webcam (0 is the first)")
+    source.add_argument(
+        "--seconds", type=_number(float, 0.1), default=5.0, help="length of the recording (default: %(default)s)"
     )
-    what.add_argument("--max_people", type=_number(int, 1), default=1, metavar="N", help="default: the most prominent")
-    what.add_argument("--bbox", type=parse_bbox, metavar="x,y,w,h", help="the person, in pixels (default: found)")
-    what.add_argument(
-        "--boxes", type=Path, metavar="FILE", help="people by file name: .json {name: [[x, y, w, h], ...]} or .csv"
+    source.add_argument(
+        "--max_people", type=_number(int, 1), default=1, metavar="N", help="most prominent first (default: %(default)s)"
     )
-    what.add_argument("--focal", type=_number(float, 1), metavar="PIXELS", help="default: EXIF's, else two diagonals")
+    source.add_argument("--bbox", type=parse_bbox, metavar="x,y,w,h", help="box of the person, pixels")
+    source.add_argument(
+        "--boxes", type=Path, metavar="FILE", help="boxes by file name: .json {name: [[x, y, w, h], ...]} or .csv"
+    )
+    source.add_argument(
+        "--focal", type=_number(float, 1), metavar="PIXELS", help="default: from EXIF, else twice the diagonal"
+    )
 
-    out = parser.add_argument_group("what to write")
+    out = parser.add_argument_group("output")
     out.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR", help="default: %(default)s")
     out.add_argument(
         "--save",
         type=parse_kinds,
         default=(),
         metavar="KIND,...",
-        help=f"all, or of photographs {', '.join(PHOTO_KINDS)}; of videos {', '.join(VIDEO_KINDS)}",
+        help=f"all, or for photographs {', '.join(PHOTO_KINDS)}; for videos {', '.join(VIDEO_KINDS)}",
     )
     out.add_argument("--save_obj", action="store_true", help="the same as --save obj")
-    out.add_argument("--html", action="store_true", help="the same as --save html: one file with the mesh to turn")
+    out.add_argument("--html", action="store_true", help="the same as --save html: an interactive view in one file")
     out.add_argument("--renderer", choices=BACKENDS, default="warp")
     out.add_argument(
-        "--smooth", type=_number(float, 0), default=0.06, metavar="S", help="seconds, in videos (default: %(default)s)"
+        "--smooth",
+        type=_number(float, 0),
+        default=0.06,
+        metavar="S",
+        help="width of the temporal smoothing of videos, seconds (default: %(default)s)",
     )
 
-    page = parser.add_argument_group("page")
-    page.add_argument("--serve", action="store_true", help="open a page in the browser to upload photographs to")
-    page.add_argument("--host", default="127.0.0.1", help="who may see it (default: %(default)s, this computer)")
+    page = parser.add_argument_group("web page")
+    page.add_argument("--serve", action="store_true", help="start a web page for uploading photographs")
+    page.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this computer)")
     page.add_argument("--port", type=_number(int, 0), default=7860, help="default: %(default)s")
 
     network = parser.add_argument_group("network")
     network.add_argument("--load_checkpoint", metavar="FILE", help="default: the one in pretrained/")
-    network.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda or cuda:N")
+    network.add_argument("--device", default="auto", help="auto (CUDA if present), cpu, cuda or cuda:N")
     network.add_argument(
-        "--precision", choices=PRECISIONS, default="auto", help="auto: what the device is fastest with"
+        "--precision", choices=PRECISIONS, default="auto", help="auto: 16 bits if the device is faster with them"
     )
-    network.add_argument("--compile", action="store_true", help="by torch.compile: minutes at first, then faster")
+    network.add_argument(
+        "--compile", action="store_true", help="torch.compile: minutes for the first picture, then faster"
+    )
     network.add_argument(
         "--flip_test",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="average over each person and the mirrored one: a little better, twice the network's time",
+        help="average with the prediction for the mirrored crop: more accurate, twice the network's time",
     )
     network.add_argument(
         "--fit_keypoints",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="turn limbs towards the 2D keypoints that the network sees, if any: they sit better in the picture",
+        help="fit the limbs to the 2D keypoints of the backbone, if it has any",
     )
-    network.add_argument("--smpl_path", metavar="FILE", help="body that the checkpoint was trained with")
-    network.add_argument("--keypoint_regressor", metavar="FILE", help="that body's J17 regressor, .npy")
+    network.add_argument("--smpl_path", metavar="FILE", help="body model that the checkpoint was trained with")
+    network.add_argument("--keypoint_regressor", metavar="FILE", help="J17 regressor of that body model, .npy")
     return parser
 
 
 def parse_demo_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The flags, by default of this process, with `save` as the full set of kinds. UserError where they clash."""
+    """Parse the command line; `save` becomes the set of all requested kinds. UserError if flags conflict."""
     args = get_demo_parser().parse_args(arguments)
     args.save = {*args.save, *(["obj"] if args.save_obj else []), *(["html"] if args.html else [])}
     if not (args.img_path or args.serve or args.webcam is not None):
-        raise UserError("nothing to look at: name photographs or videos with --img_path, or use --webcam 0 or --serve")
+        raise UserError("no input: name photographs or videos with --img_path, or use --webcam 0 or --serve")
     if args.serve and (args.img_path or args.webcam is not None):
-        raise UserError("--serve takes its pictures from the page: leave out --img_path and --webcam")
+        raise UserError("--serve gets its pictures from the web page: remove --img_path and --webcam")
     if args.bbox and args.boxes:
-        raise UserError("--bbox and --boxes both say where people are: give one of them")
+        raise UserError("--bbox and --boxes both give boxes: use one of them")
     return args
 
 
 def parse_bbox(text: str) -> Box:
-    """Read "x,y,width,height"."""
+    """Parse "x,y,width,height"."""
     values = tuple(float(part) for part in text.split(","))
     if len(values) != 4:
         raise ValueError
@@ -101,14 +111,14 @@ def parse_bbox(text: str) -> Box:
 
 
 def parse_kinds(text: str) -> tuple[str, ...]:
-    """Read "obj,json", or "all"."""
+    """Parse "obj,json", or "all"."""
     kinds = KINDS if text == "all" else tuple(text.split(","))
     if not set(kinds) <= set(KINDS):
         raise ValueError
     return kinds
 
 
-# argparse names them in "invalid ... value"
+# names that argparse shows in "invalid ... value"
 parse_bbox.__name__, parse_kinds.__name__ = "x,y,width,height", f"list out of {','.join(KINDS)},all:"
 
 
@@ -129,30 +139,30 @@ def read_boxes(path: Path) -> dict[str, list[Box]]:
     except OSError as error:
         raise UserError(f"--boxes {path} cannot be read ({error.strerror}): {form}") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"--boxes {path} holds no list of boxes: {form}") from error
+        raise UserError(f"--boxes {path} is not a list of boxes: {form}") from error
     return boxes
 
 
 def check_output(folder: Path, names: list[str], inputs: list[Path]):
-    """UserError where the folder cannot be written to, or results by these names would take an input's place."""
+    """UserError if the folder is not writable, or if results with these names would overwrite an input."""
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UserError(f"--output {folder}: {nearest} is no folder that can be written to; choose another one")
+        raise UserError(f"--output {folder}: {nearest} is not a writable folder; choose another one")
     taken = {path.resolve() for path in inputs}
     endings = (".png", "_overlay.png", "_overlay.mp4", "_side.png", "_top.png", "_keypoints.png")
     for name in names:
         for path in (folder / f"{name}{ending}" for ending in endings):
             if path.resolve() in taken and path.exists():
-                raise UserError(f"{path} is the photograph itself and would be overwritten: choose another --output")
+                raise UserError(f"{path} is an input and would be overwritten: choose another --output")
 
 
 def _number(kind: type, least: float):
-    """A parser of finite numbers from `least` on."""
+    """A parser of finite numbers >= `least`."""
 
     def parse(text: str):
         value = kind(text)
         if not least <= value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not a number from {least} on")
+            raise argparse.ArgumentTypeError(f"{text} is not a number >= {least}")
         return value
 
     parse.__name__ = {int: "whole number", float: "number"}[kind]

@@ -1,4 +1,4 @@
-"""What the demo writes for a photograph: pictures, meshes, numbers, a page."""
+"""Files that the demo writes for a photograph: pictures, meshes, parameters, an interactive view."""
 
 from pathlib import Path
 
@@ -18,15 +18,18 @@ VIEWS = {"side": {"angle_deg": 90}, "top": {"angle_deg": 0, "tilt_deg": 90}}
 
 
 class PhotoResults:
-    """Draws and writes the results of photographs. faces (F, 3), colors (V, 3) uint8 and body name of all people."""
+    """Draws and writes results of photographs. faces (F, 3), colors (V, 3) uint8 and body: name of the body model."""
 
     def __init__(self, faces: np.ndarray, colors: np.ndarray, body: str, renderer: str = "warp"):
         self.faces, self.colors, self.body = faces, colors, body
         self.options = RenderOptions(renderer)
 
     def write(self, folder: Path, name: str, image: np.ndarray, people: list, kinds: set[str]) -> list[Path]:
-        """people: of demo.Person in the photograph (H, W, 3) uint8. kinds: of utils.demo.options.PHOTO_KINDS, beside
-        sheet and overlay -> the files, each complete, in the order they were written."""
+        """Write the results of a photograph (H, W, 3) uint8 -> the files, in the order of writing.
+
+        people: utils.person.Person, at least one. kinds: of utils.demo.options.PHOTO_KINDS; sheet and overlay are
+        always written. Each file is written atomically.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         written = []
 
@@ -60,13 +63,13 @@ class PhotoResults:
         return draw_overlay(image, bodies, self.faces, [person.perspective for person in people], self.options)
 
     def group(self, people: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All people as one mesh in the photograph's camera frame: vertices, faces, colours."""
+        """All people as one mesh in the camera frame of the photograph: vertices, faces, colours."""
         vertices = np.concatenate([person.to_camera(person.vertices) for person in people])
         faces = np.concatenate([self.faces + i * len(self.colors) for i in range(len(people))])
         return vertices, faces, np.tile(self.colors, (len(people), 1))
 
     def describe(self, image: np.ndarray, people: list) -> dict:
-        """What utils.export.records wants to know of the picture."""
+        """Fields of the picture for utils.export.records."""
         height, width = image.shape[:2]
         focal = people[0].focal
         return {

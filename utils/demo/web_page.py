@@ -1,7 +1,7 @@
-"""The demo as a page in the browser: `python demo.py --serve`. Needs Gradio (requirements-page.txt).
+"""Web page of the demo: `python demo.py --serve`. Needs Gradio (requirements-page.txt).
 
-Only this computer sees it unless --host says otherwise. A photograph is deleted as soon as it is read; results go to
-the browser inside the page, so that none stays on the server.
+Only this computer can open it unless --host is given. An uploaded photograph is deleted as soon as it is read. Results
+are part of the page, so that no file stays on the server.
 """
 
 import base64
@@ -21,17 +21,17 @@ from utils.paths import SAMPLES
 MAX_MEGABYTES = 20  # of an upload
 MAX_PIXELS = 40_000_000  # of a photograph
 MAX_PEOPLE = 5
-WAITING = 16  # visitors; who comes after them is told to come back
+WAITING = 16  # requests in the queue; more get an error
 MEDIA_TYPES = {".png": "image/png", ".glb": "model/gltf-binary", ".json": "application/json"}
 
 
 def serve(predictor, results, host: str, port: int):
-    """Show the page until the process is interrupted. predictor: models.predictor.Predictor; results: PhotoResults."""
+    """Serve the page until the process is interrupted. predictor: models.predictor.Predictor; results: PhotoResults."""
     with tempfile.TemporaryDirectory(prefix="smpl-pose-page-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # where uploads lie until they are read
+        os.environ["GRADIO_TEMP_DIR"] = folder  # folder of uploads until they are read
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         page, gradio = build_page(predictor, results)
-        print(f"page     http://{host}:{port} (Ctrl-C ends it)", flush=True)
+        print(f"page     http://{host}:{port} (stop with Ctrl-C)", flush=True)
         try:
             page.queue(max_size=WAITING, default_concurrency_limit=1).launch(
                 server_name=host,
@@ -45,11 +45,11 @@ def serve(predictor, results, host: str, port: int):
                 pwa=False,
             )
         except OSError as error:
-            raise UserError(f"no page at {host}:{port} ({error}); choose another --port or --host") from error
+            raise UserError(f"cannot serve at {host}:{port} ({error}); choose another --port or --host") from error
 
 
 def build_page(predictor, results) -> tuple:
-    """-> the Gradio app, and Gradio. UserError where it is not installed."""
+    """-> the Gradio app, the gradio module. UserError if Gradio is not installed."""
     try:
         import gradio
     except ImportError as error:
@@ -63,15 +63,15 @@ def build_page(predictor, results) -> tuple:
         return shown, links, None
 
     with gradio.Blocks(title="SMPL-Pose", analytics_enabled=False, delete_cache=(60, 600)) as page:
-        gradio.Markdown("# SMPL-Pose\nA 3D body from a photograph. Nothing you upload is kept.")
+        gradio.Markdown("# SMPL-Pose\n3D bodies from a photograph. Uploads are not kept.")
         with gradio.Row():
             with gradio.Column(scale=1):
                 upload = gradio.File(label=f"Your photograph, up to {MAX_MEGABYTES} MB", file_types=list(PICTURES))
                 sample = gradio.Radio(sample_names(), label="or a sample", value=next(iter(sample_names()), None))
-                people = gradio.Slider(1, MAX_PEOPLE, value=1, step=1, label="People at most")
+                people = gradio.Slider(1, MAX_PEOPLE, value=1, step=1, label="Largest number of people")
                 button = gradio.Button("Reconstruct", variant="primary")
             with gradio.Column(scale=3):
-                view = gradio.HTML(label="Overlay, and the body to turn")
+                view = gradio.HTML(label="Overlay and interactive body")
                 files = gradio.HTML(label="Files")
         button.click(run, [upload, sample, people], [view, files, upload], api_name="reconstruct")
     return page, gradio
@@ -82,13 +82,13 @@ def sample_names() -> list[str]:
 
 
 def reconstruct(predictor, results, upload: str | None, sample: str | None, max_people: int) -> tuple[str, str]:
-    """A photograph -> HTML that shows the result, HTML with links that hold the files. Deletes the upload.
+    """Reconstruct a photograph -> HTML of the result, HTML with links to its files. Deletes the upload.
 
-    UserError, without any path of the server, where there is no photograph or it cannot be read.
+    UserError if there is no photograph or it cannot be read; the message has no path of the server.
     """
     path = Path(upload) if upload else SAMPLES / (sample if sample in sample_names() else "")
     if path == SAMPLES:
-        raise UserError("no photograph: upload one, or pick a sample")
+        raise UserError("no photograph: upload one, or choose a sample")
     try:
         image = load_image(path, MAX_PIXELS)
         focal = predictor.focal(image, path)
@@ -104,7 +104,7 @@ def reconstruct(predictor, results, upload: str | None, sample: str | None, max_
     viewer = html.escape(viewer_page(path.stem, *results.group(people), overlay), quote=True)
     found = [person for person in people if person.score is not None]
     count = "1 person" if len(found) == 1 else f"{len(found)} people"
-    note = f"{count} found" if found else "Nobody was found: the whole picture is taken for one person"
+    note = f"{count} found" if found else "Nobody was found: the whole picture is used as the box of one person"
     shown = (
         f"<p>{note}</p><iframe title='result' sandbox='allow-scripts' srcdoc=\"{viewer}\" "
         "style='width: 100%; height: 70vh; border: 0'></iframe>"
@@ -113,7 +113,7 @@ def reconstruct(predictor, results, upload: str | None, sample: str | None, max_
 
 
 def file_links(results, name: str, image, overlay, people: list) -> list[str]:
-    """Links that hold the files themselves."""
+    """Links that contain the files as data URLs."""
     picture, records = results.describe(image, people), [person.record() for person in people]
     with tempfile.TemporaryDirectory(prefix="smpl-pose-") as folder:
         folder = Path(folder)

@@ -1,7 +1,7 @@
-"""Keypoints from MoveNet's maps.
+"""Decode keypoints from MoveNet's output maps.
 
-Maps have one cell per 4 x 4 pixels of the image they were made from. Keypoints are (x, y, score), x and y in its
-pixels, (0, 0) at the centre of the first one.
+A cell of a map covers 4 x 4 pixels of the input image. Keypoints are (x, y, score), x and y in pixels of the input
+image, (0, 0) at the centre of the first pixel.
 """
 
 import torch
@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 STRIDE = 4
-CELL_MIDDLE = (STRIDE - 1) / 2  # pixels from the first pixel of a cell to its middle
-FALLOFF = 1.8  # cells; MoveNet's softening of distances to the image centre and to regressed keypoints
+CELL_MIDDLE = (STRIDE - 1) / 2  # pixels from the first pixel of a cell to the cell's centre
+FALLOFF = 1.8  # cells, added by MoveNet to distances from the image centre and from regressed keypoints
 
 
 def decode_argmax(heatmaps: Tensor) -> Tensor:
-    """heatmaps (B, K, h, w) -> keypoints (B, K, 3), each of whoever stands out most.
+    """heatmaps (B, K, h, w) -> keypoints (B, K, 3), each at the maximum of its heatmap, whoever it belongs to.
 
-    The highest cell of each heatmap, refined by the centroid of the 3 x 3 cells around it.
+    The position is refined by the centroid of the 3 x 3 cells around the maximum.
     """
     heatmaps = heatmaps.float()
     w = heatmaps.shape[-1]
@@ -31,7 +31,7 @@ def decode_argmax(heatmaps: Tensor) -> Tensor:
 
 
 def decode_single_person(heatmaps: Tensor, centre: Tensor, regression: Tensor, offsets: Tensor) -> Tensor:
-    """Maps as in models.movenet.PoseMaps -> keypoints (B, 17, 3) of the most central person, as MoveNet reads them."""
+    """Maps as in models.movenet.PoseMaps -> keypoints (B, 17, 3) of the most central person, as MoveNet decodes."""
     h, w = centre.shape[-2:]
     middle = torch.stack([torch.full((), n // 2, device=centre.device) for n in (w, h)])
     best = (centre.float() / (_distance(middle, h, w) + FALLOFF)).flatten(1).argmax(1)
@@ -41,8 +41,8 @@ def decode_single_person(heatmaps: Tensor, centre: Tensor, regression: Tensor, o
 def decode_at(heatmaps: Tensor, regression: Tensor, offsets: Tensor, centres: Tensor) -> Tensor:
     """Keypoints (B, P, 17, 3) of the people centred at `centres` (B, P), flat indices of cells.
 
-    The regression at a person's centre says where each keypoint should be; the cell is taken where the heatmap, divided
-    by the distance from there, is highest; the offset there gives the place within the cell.
+    The regression at a person's centre predicts each keypoint roughly. The keypoint's cell is the maximum of the
+    heatmap divided by the distance from that prediction. The offset at this cell gives the position within it.
     """
     b, k, h, w = heatmaps.shape
     p = centres.shape[1]
@@ -57,13 +57,13 @@ def decode_at(heatmaps: Tensor, regression: Tensor, offsets: Tensor, centres: Te
 
 
 def to_crop_frame(keypoints: Tensor, size: tuple[int, int]) -> Tensor:
-    """keypoints (..., 3) in pixels of an image of size (H, W) -> x and y in the crop frame, as labels are."""
+    """keypoints (..., 3) in pixels of an image of size (H, W) -> x and y in the crop frame, like labels."""
     x, y = ((2 * keypoints[..., i] + 1) / n - 1 for i, n in enumerate(size[::-1]))
     return torch.stack((x, y, keypoints[..., 2]), dim=-1)
 
 
 def _distance(points: Tensor, h: int, w: int) -> Tensor:
-    """points (..., 2) in cells -> distance of every cell from them (..., h, w)."""
+    """points (..., 2) in cells -> distance of every cell of the map from each point (..., h, w)."""
     y, x = (torch.arange(n, device=points.device) for n in (h, w))
     dx, dy = (x - points[..., 0, None, None]).float(), (y[:, None] - points[..., 1, None, None]).float()
-    return (dx.square() + dy.square()).sqrt()  # torch.hypot has no counterpart in ONNX
+    return (dx.square() + dy.square()).sqrt()  # ONNX has no torch.hypot

@@ -1,4 +1,4 @@
-"""The least of glTF 2.0 that meshes, skins and animations need: arrays in, one binary .glb file out.
+"""A small writer of glTF 2.0: meshes, skins and animations in one binary .glb file.
 
 https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 """
@@ -20,7 +20,7 @@ CLAY = {"baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor":
 
 
 class Gltf:
-    """A document that grows: `nodes`, `meshes`, `skins`, `animations`, ... are glTF's own lists of dicts."""
+    """A glTF document under construction; `nodes`, `meshes`, `skins`, ... are lists of dicts as in glTF."""
 
     def __init__(self):
         self.data = bytearray()
@@ -32,7 +32,7 @@ class Gltf:
         }
 
     def add(self, kind: str, value: dict) -> int:
-        """Append to one of the document's lists -> its index there."""
+        """Append to a list of the document -> index of the new entry."""
         self.document.setdefault(kind, []).append(value)
         return len(self.document[kind]) - 1
 
@@ -40,8 +40,10 @@ class Gltf:
         self.document["scenes"][0]["nodes"].append(node)
 
     def add_array(self, array: np.ndarray, target: int | None = None, bounds: bool = False, normalized=False) -> int:
-        """An accessor of uint8, uint16, uint32 or float32 numbers (N, ...) -> its index. Matrices are (N, 4, 4) as
-        mathematics writes them."""
+        """Add an array (N, ...) of uint8, uint16, uint32 or float32 -> index of its accessor.
+
+        Matrices are (N, 4, 4), row by row; glTF stores them by columns. bounds: also store minimum and maximum.
+        """
         kind = TYPES[array.shape[1:]]
         if kind == "MAT4":
             array = array.swapaxes(1, 2)
@@ -58,11 +60,11 @@ class Gltf:
         return self.add("accessors", accessor | ({"normalized": True} if normalized else {}))
 
     def add_mesh(self, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None = None, **attributes) -> int:
-        """vertices (V, 3) metres, faces (F, 3), colors (V, 3) uint8 sRGB, more attributes (V, ...) -> its index."""
+        """vertices (V, 3) metres, faces (F, 3), colors (V, 3) uint8 sRGB, more attributes (V, ...) -> mesh index."""
         arrays = {"NORMAL": vertex_normals(vertices, faces), **attributes}
         accessors = {"POSITION": self.add_array(vertices.astype(np.float32), ARRAY_BUFFER, bounds=True)}
         if colors is not None:
-            linear = np.column_stack(((colors / 255) ** 2.2, np.ones(len(colors))))  # glTF's colours are linear light
+            linear = np.column_stack(((colors / 255) ** 2.2, np.ones(len(colors))))  # glTF stores linear colours
             accessors["COLOR_0"] = self.add_array(
                 (255 * linear).round().astype(np.uint8), ARRAY_BUFFER, normalized=True
             )

@@ -1,4 +1,4 @@
-"""One HTML file that shows a mesh to turn, in any browser, without a network: all it needs is inside."""
+"""An interactive view of a mesh as one HTML file. It works in any browser, without an internet connection."""
 
 import base64
 import html
@@ -14,14 +14,16 @@ from utils.camera import UPRIGHT
 from utils.export.gltf import vertex_normals
 
 TEMPLATE = Path(__file__).with_name("viewer.html")
-PICTURE_SIDE = 1600  # pixels; larger pictures are scaled down beside the mesh
+PICTURE_SIDE = 1600  # pixels; a larger picture is scaled down
 
 
 def viewer_page(
     title: str, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, picture: np.ndarray | None = None
 ) -> str:
-    """HTML with a mesh, vertices (V, 3) metres in the camera frame, faces (F, 3), colors (V, 3) uint8 sRGB, and, where
-    given, a picture (H, W, 3) uint8 beside it."""
+    """HTML of a mesh that can be rotated, next to a picture (H, W, 3) uint8 if one is given.
+
+    vertices (V, 3) metres in the camera frame, faces (F, 3), colors (V, 3) uint8 sRGB.
+    """
     upright = vertices * UPRIGHT
     arrays = {
         "positions": upright.astype("<f4"),
@@ -35,7 +37,7 @@ def viewer_page(
 
 
 def data_url(picture: np.ndarray, kind: str) -> str:
-    """A picture (H, W, 3) uint8 as the address that holds it, at most PICTURE_SIDE pixels a side."""
+    """A picture (H, W, 3) uint8 as a data URL, scaled down to at most PICTURE_SIDE pixels per side."""
     image, file = Image.fromarray(picture), io.BytesIO()
     image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
     image.save(file, kind, quality=88)

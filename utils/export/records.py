@@ -1,4 +1,4 @@
-"""Bodies as numbers for other programs: .json and .npz, with a description of every field."""
+"""Write parameters and joints of reconstructed people as .json and .npz, with a description of every field."""
 
 import json
 from pathlib import Path
@@ -8,33 +8,33 @@ import numpy as np
 from utils.files import atomic_path, write_text
 
 FRAME = "camera frame: metres, x right, y down, z away from the viewer, the camera at the origin"
-PIXELS = "pixels of the picture, whole numbers at pixel centres, (0, 0) the middle of the first"
+PIXELS = "pixels of the picture, whole numbers at pixel centres, (0, 0) is the centre of the first pixel"
 FIELDS = {
-    "width, height": "size of the picture, upright, pixels",
+    "width, height": "size of the upright picture, pixels",
     "focal": "focal length, pixels; the principal point is ((width - 1) / 2, (height - 1) / 2)",
-    "focal_source": "where the focal length comes from: given, exif or default (twice the picture's diagonal)",
+    "focal_source": "source of the focal length: given, exif or default (twice the picture's diagonal)",
     "body": "name of the body model",
-    "bbox": "x, y, width, height of the box the person was looked for in, pixels",
-    "score": "how sure the finder is, 0 to 1; null (nan) where it was not asked, or found nobody",
-    "cam": "s, tx, ty: the weak-perspective camera of the crop, as the network gives it",
-    "crop": "x, y of its centre and side of the square that the network saw, pixels",
-    "pose": "(24, 3) axis-angle, radians, to the parent joint; pose[0] turns the body into the camera frame",
+    "bbox": "x, y, width, height of the person's box, pixels",
+    "score": "confidence of the person detector, 0 to 1; null (nan) if the box was given or nobody was found",
+    "cam": "s, tx, ty: weak-perspective camera of the crop, output of the network",
+    "crop": "x, y of the centre and side of the square crop, input of the network, pixels",
+    "pose": "(24, 3) axis-angle, radians, relative to the parent joint; pose[0] rotates the body into the camera frame",
     "betas": "(10,) shape",
     "translation": f"(3,) body_model(pose, betas) + translation = vertices in the {FRAME}",
-    "joints_3d": f"(24, 3) SMPL's joints, {FRAME}",
-    "joints_2d": f"(24, 2) where the camera sees joints_3d, {PIXELS}",
-    "keypoints_3d": f"(14, 3) of the surface: ankles to wrists, neck, head as in LSP; {FRAME}",
-    "keypoints_2d": f"(14, 2) where the camera sees keypoints_3d, {PIXELS}",
+    "joints_3d": f"(24, 3) SMPL joints, {FRAME}",
+    "joints_2d": f"(24, 2) projection of joints_3d, {PIXELS}",
+    "keypoints_3d": f"(14, 3) keypoints from ankles to wrists, neck and head, as in LSP; {FRAME}",
+    "keypoints_2d": f"(14, 2) projection of keypoints_3d, {PIXELS}",
     "mesh_to_camera": "(4, 4) from .obj/.ply/.glb coordinates (y up, z towards the viewer) into the camera frame",
     "vertices": f"(V, 3) .npz only, {FRAME}",
     "rate": "videos: frames per second",
-    "frames": "videos: (T,) numbers of the frames from 0; pose, translation and joints then have a leading T",
-    "seen": "videos: (T,) false where the body was filled in between frames in which the person was seen",
+    "frames": "videos: (T,) frame numbers from 0; pose, translation and joints then have a leading dimension T",
+    "seen": "videos: (T,) false if the body of the frame was interpolated between frames with a detection",
 }
 
 
 def save_json(path: str | Path, picture: dict, people: list[dict]):
-    """Write {"fields": what each means, **picture, "people": people}, atomically; arrays as nested lists."""
+    """Write {"fields": descriptions, **picture, "people": people} atomically; arrays become nested lists."""
     used = set(picture).union(*people)
     fields = {name: text for name, text in FIELDS.items() if used & set(name.split(", "))}
     people = [{name: value for name, value in person.items() if name != "vertices"} for person in people]
@@ -43,8 +43,11 @@ def save_json(path: str | Path, picture: dict, people: list[dict]):
 
 
 def save_npz(path: str | Path, picture: dict, people: list[dict]):
-    """Write the fields of the picture, and those of the people as arrays: (P, ...) where all are of one shape, else,
-    with people who are in view for different times, each as NAME_0, NAME_1, ...; atomically."""
+    """Write the fields of the picture and of the people atomically.
+
+    A field of P people is one array (P, ...). If shapes differ, as for people who are in view for different times, each
+    has an array of its own: NAME_0, NAME_1, ...
+    """
     arrays = {name: np.asarray(value) for name, value in picture.items()}
     for name in people[0]:
         values = [np.asarray(np.nan if person[name] is None else person[name]) for person in people]
@@ -57,7 +60,7 @@ def save_npz(path: str | Path, picture: dict, people: list[dict]):
 
 
 def _plain(value):
-    """What json does not know: arrays and NumPy's numbers, to six digits after the point."""
+    """For types that json lacks: arrays and NumPy numbers, rounded to six decimals."""
     if isinstance(value, np.ndarray):
         return np.round(value.astype(float), 6).tolist() if value.dtype.kind == "f" else value.tolist()
     return value.item()

@@ -1,4 +1,4 @@
-"""What a user points at: pictures, folders, globs, videos as one list of files, and a name for the results of each."""
+"""Find the pictures and videos that a user names by files, folders or globs, and name their results."""
 
 import glob
 import re
@@ -9,23 +9,23 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.media.images import load_image
-from utils.media.prefetch import ahead
+from utils.media.prefetch import prefetch
 
 PICTURES = (
     *(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm"),
     *(".jp2", ".avif", ".tga", ".heic", ".heif"),
 )
 VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ts")
-DERIVED = r"_(overlay|side|top|keypoints|person\d+)"  # what the names of results add to that of the photograph
-LOAD_AHEAD = 2  # pictures decoded while the network is busy: bounds the memory
+DERIVED = r"_(overlay|side|top|keypoints|person\d+)"  # suffixes of the names of results
+LOAD_AHEAD = 2  # pictures decoded in advance; bounds the memory
 
 
 def find_media(patterns: Iterable[str | Path]) -> list[Path]:
-    """Files, folders (pictures and videos directly inside) and globs (`photos/*.jpg`, `**` for all depths) -> files,
-    each once, in the order given and by name inside folders and globs, numbers by their value.
+    """Files, folders and globs (`photos/*.jpg`, `**` for all depths) -> files, without repetitions.
 
-    A file that is named is taken whatever it is called, and whether it exists or not: its reader says what is wrong.
-    UserError where a folder or glob holds nothing.
+    Order as given; inside folders and globs by name, with numbers by value. A folder stands for the pictures and videos
+    directly inside it. A file named explicitly is kept whatever its suffix, also if it is missing: its reader raises
+    the error. UserError if a folder or glob has no pictures or videos.
     """
     found = []
     for pattern in map(str, patterns):
@@ -34,14 +34,14 @@ def find_media(patterns: Iterable[str | Path]) -> list[Path]:
             inside = [file for file in path.iterdir() if _is_medium(file)]
             if not inside:
                 raise UserError(
-                    f"no pictures or videos in folder {path}; name them, or use a glob such as '{path}/**/*'"
+                    f"no pictures or videos in folder {path}; name files, or use a glob such as '{path}/**/*'"
                 )
             found += sorted(inside, key=_natural)
         elif not path.exists() and glob.has_magic(pattern):
             inside = [Path(name) for name in glob.glob(pattern, recursive=True)]
             inside = [file for file in inside if _is_medium(file)]
             if not inside:
-                raise UserError(f"no pictures or videos match {pattern}; check it, and quote it against the shell")
+                raise UserError(f"no pictures or videos match {pattern}; check the pattern, and put it in quotes")
             found += sorted(inside, key=_natural)
         else:
             found.append(path)
@@ -53,7 +53,7 @@ def is_video(path: Path) -> bool:
 
 
 def name_results(paths: list[Path]) -> list[str]:
-    """A name for the results of each file: its stem, numbered where that, or a file derived from it, is taken."""
+    """A name for the results of each file: its stem, with a number if another file's results would clash."""
     names = []
     for path in paths:
         candidates = (path.stem if n == 1 else f"{path.stem}-{n}" for n in range(1, len(paths) + 2))
@@ -62,7 +62,7 @@ def name_results(paths: list[Path]) -> list[str]:
 
 
 def load_images(paths: list[Path]) -> Iterator[tuple[Path, np.ndarray | UserError]]:
-    """Read pictures in a thread, a few ahead -> path and (H, W, 3) uint8 RGB, or why it cannot be read."""
+    """Read pictures in a thread, in advance -> path and (H, W, 3) uint8 RGB, or the error."""
 
     def load(path: Path) -> tuple[Path, np.ndarray | UserError]:
         try:
@@ -70,7 +70,7 @@ def load_images(paths: list[Path]) -> Iterator[tuple[Path, np.ndarray | UserErro
         except UserError as error:
             return path, error
 
-    yield from ahead(map(load, paths), LOAD_AHEAD)
+    yield from prefetch(map(load, paths), LOAD_AHEAD)
 
 
 def _is_medium(path: Path) -> bool:
@@ -79,11 +79,11 @@ def _is_medium(path: Path) -> bool:
 
 
 def _natural(path: Path) -> list:
-    """Sort key by which 9.png comes before 10.png."""
+    """Sort key that puts 9.png before 10.png."""
     return [(int(part), "") if part.isdigit() else (0, part.lower()) for part in re.split(r"(\d+)", str(path))]
 
 
 def _clash(a: str, b: str) -> bool:
-    """Whether results of the names could share a file; case does not tell files apart everywhere."""
+    """Whether results of two names could share a file. Ignores case, as some file systems do."""
     a, b = sorted((a.lower(), b.lower()), key=len)
     return a == b or (b.startswith(a) and re.fullmatch(DERIVED, b[len(a) :]) is not None)

@@ -1,4 +1,4 @@
-"""Pictures in and out: any common file or array becomes upright RGB, and files appear whole or not at all."""
+"""Read any common picture file or array as upright RGB; write pictures atomically."""
 
 import os
 import warnings
@@ -12,8 +12,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from utils.errors import UserError
 from utils.files import atomic_path
 
-MAX_PIXELS = 150_000_000  # 450 MB as RGB; more is a decompression bomb or no photograph
-# raster formats that Pillow decodes by itself; not EPS, which it hands to Ghostscript
+MAX_PIXELS = 150_000_000  # 450 MB as RGB; more is a decompression bomb or not a photograph
+# raster formats that Pillow decodes itself; not EPS, for which it starts Ghostscript
 READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO", "DIB", "HEIF")
 WRITE = {
     ".png": "PNG",
@@ -30,9 +30,9 @@ OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}, "
 def load_image(image: str | os.PathLike | np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """A picture file, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of 8 or 16 bits -> (H, W, 3) uint8 RGB.
 
-    Files are turned upright as their EXIF says, transparency lies over white, 16 bits are scaled to 8, CMYK and
-    palettes become RGB; of several frames the first is taken. UserError where it is missing, no picture, damaged or
-    too large.
+    Files are rotated upright by their EXIF orientation. Transparency is blended with white, 16 bits are scaled to 8,
+    CMYK and palettes become RGB. Of several frames, the first is used. UserError if the file is missing, damaged, too
+    large or not a picture.
     """
     if isinstance(image, np.ndarray):
         return _array_to_rgb(image, "image array")
@@ -43,19 +43,20 @@ def load_image(image: str | os.PathLike | np.ndarray, max_pixels: int = MAX_PIXE
         raise UserError(f"{path} is not a file; give one picture")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of damaged metadata, and of bombs before we refuse them
+            warnings.simplefilter("ignore")  # damaged metadata does not matter, and the size is checked below
             return _read(path, max_pixels)
     except (UnidentifiedImageError, Image.DecompressionBombError, MemoryError, PermissionError) as error:
         raise UserError(_why_unreadable(path, error)) from error
     except UserError:
         raise
-    except Exception as error:  # damaged files fail in a dozen ways, none of which a user needs to know
-        raise UserError(f"{path} is damaged or cut short ({error}); copy or export it again") from error
+    except Exception as error:  # damaged files raise many kinds of errors
+        raise UserError(f"{path} is damaged or incomplete ({error}); copy or export it again") from error
 
 
 def save_image(path: str | os.PathLike, image: np.ndarray):
-    """Write (H, W, 3) uint8 RGB atomically, in the format of the suffix. UserError if that is unknown or the disk is
-    full.
+    """Write (H, W, 3) uint8 RGB atomically, in the format of the suffix.
+
+    UserError if the suffix is unknown or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in WRITE:
@@ -84,7 +85,7 @@ def _read(path: Path, max_pixels: int) -> np.ndarray:
 
 @cache
 def _start_pillow():
-    """Load Pillow's decoders, and the one for iPhones' HEIC where it is installed (pip install pillow-heif)."""
+    """Load Pillow's decoders, and the one for HEIC of iPhones if pillow-heif is installed."""
     Image.init()
     with suppress(ImportError):
         from pillow_heif import register_heif_opener
@@ -96,14 +97,14 @@ def _array_to_rgb(array: np.ndarray, name: str) -> np.ndarray:
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or channels not in (1, 3, 4) or array.size == 0:
         raise UserError(f"{name} has shape {array.shape}; give (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey")
-    if array.dtype == np.int32 and array.min() >= 0 and array.max() < 1 << 16:  # how Pillow keeps some 16-bit files
+    if array.dtype == np.int32 and array.min() >= 0 and array.max() < 1 << 16:  # Pillow reads some 16-bit files so
         array = array.astype(np.uint16)
     if array.dtype == np.uint16:
         array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif array.dtype == bool:
         array = array.astype(np.uint8) * 255
     if array.dtype != np.uint8:
-        raise UserError(f"{name} holds {array.dtype} numbers; convert it to 8 or 16 bits, unsigned")
+        raise UserError(f"{name} has {array.dtype} values; convert it to unsigned integers of 8 or 16 bits")
     array = array.reshape(*array.shape[:2], channels)
     if channels == 4:
         alpha = array[..., 3:].astype(np.uint16)
@@ -119,5 +120,5 @@ def _why_unreadable(path: Path, error: Exception) -> str:
             return f"{path} needs a decoder that is not installed: pip install pillow-heif, or convert it to JPEG"
         return f"{path} is not a picture this program can read; convert it to PNG or JPEG"
     if isinstance(error, PermissionError):
-        return f"{path} may not be read by this user; change its permissions"
+        return f"{path} is not readable for this user; change its permissions"
     return f"{path} is too large to decode safely; scale it down to under {MAX_PIXELS // 10**6} million pixels"

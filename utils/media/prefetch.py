@@ -1,4 +1,4 @@
-"""Work done in a second thread while the first is busy, a few steps ahead or behind: bounds the memory."""
+"""Work in a second thread, a few items in advance (`prefetch`) or afterwards (`background`), in bounded memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,33 +10,33 @@ Item = TypeVar("Item")
 _END = object()
 
 
-def ahead(items: Iterable[Item], count: int) -> Iterator[Item]:
-    """The same items in the same order, each made in a thread up to `count` before it is asked for.
+def prefetch(items: Iterable[Item], count: int) -> Iterator[Item]:
+    """Yield the same items in the same order, computed in a thread up to `count` items in advance.
 
-    What their making raises is raised where the item would come.
+    An error of the computation is raised at the position of its item.
     """
     items = iter(items)
     with ThreadPoolExecutor(1) as pool:
-        waiting = deque(pool.submit(next, items, _END) for _ in range(count))
-        while (item := waiting.popleft().result()) is not _END:
-            waiting.append(pool.submit(next, items, _END))
+        pending = deque(pool.submit(next, items, _END) for _ in range(count))
+        while (item := pending.popleft().result()) is not _END:
+            pending.append(pool.submit(next, items, _END))
             yield item
 
 
 @contextmanager
-def behind(work: Callable[[Item], object], count: int) -> Iterator[Callable[[Item], None]]:
-    """Give a function that hands items to `work` in a thread, in order, and waits only where `count` are not done yet.
+def background(work: Callable[[Item], object], count: int) -> Iterator[Callable[[Item], None]]:
+    """Yield a function that queues an item for `work(item)` in a thread, in order; it waits if `count` are pending.
 
-    All are done when the block ends. What `work` raises is raised at a later call, or at the end.
+    The block ends when all items are done. An error of `work` is raised at a later call, or at the end of the block.
     """
     with ThreadPoolExecutor(1) as pool:
-        waiting = deque()
+        pending = deque()
 
-        def hand_over(item: Item):
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > count:
-                waiting.popleft().result()
+        def submit(item: Item):
+            pending.append(pool.submit(work, item))
+            if len(pending) > count:
+                pending.popleft().result()
 
-        yield hand_over
-        for job in waiting:
+        yield submit
+        for job in pending:
             job.result()

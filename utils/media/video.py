@@ -12,7 +12,7 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.files import atomic_path
-from utils.media.prefetch import ahead, behind
+from utils.media.prefetch import background, prefetch
 
 MAX_PIXELS = 36_000_000  # of a frame, over 8K; more is a decompression bomb or no video
 AHEAD = 2  # frames decoded before they are asked for, and encoded after they are given
@@ -46,7 +46,7 @@ def read_frames(path: str | Path) -> Iterator[np.ndarray]:
 
     They are decoded in a thread. UserError as for `read_video_info`.
     """
-    return ahead(_decode(path), AHEAD)
+    return prefetch(_decode(path), AHEAD)
 
 
 def _decode(path: str | Path) -> Iterator[np.ndarray]:
@@ -91,7 +91,7 @@ def write_video(path: str | Path, rate: Fraction) -> Iterator[Callable[[np.ndarr
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace=BT709)))
 
-        with behind(encode, AHEAD) as add:
+        with background(encode, AHEAD) as add:
             yield add
         container.mux(stream.encode())
 

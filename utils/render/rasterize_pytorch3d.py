@@ -1,4 +1,4 @@
-"""What every sample of a raster sees of a mesh, by PyTorch3D's rasteriser: slower than rays and independent of them."""
+"""Visible face of a mesh at each sample, by PyTorch3D's rasteriser: slower than ray casting, and independent of it."""
 
 import torch
 from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from utils.camera import Camera, Perspective
 
-TILE = 64  # samples; on a CPU PyTorch3D tries every face at every sample, so only faces that reach a tile are given
+TILE = 64  # samples; on a CPU PyTorch3D tests every face at every sample: a tile gets only the faces that reach it
 
 
 class Rasterizer:
@@ -48,7 +48,7 @@ class Rasterizer:
         ndc = (torch.tensor((width, height), device=xy.device) - 2 * xy - 1) / min(size)
         z = self.vertices[:, 2]
         is_perspective = isinstance(camera, Perspective)
-        if not is_perspective:  # it draws nothing behind z = 0
+        if not is_perspective:  # PyTorch3D draws nothing behind z = 0
             shift = 1 - z.min()
             z = z + shift
         mesh = Meshes([torch.column_stack((ndc.float(), z))], [faces])

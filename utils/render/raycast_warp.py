@@ -1,8 +1,8 @@
-"""What every sample of a raster sees of a mesh, by casting rays with NVIDIA Warp, on CPUs and CUDA alike.
+"""Visible face of a mesh at each sample of a raster, by ray casting with NVIDIA Warp on a CPU or a CUDA device.
 
-Importing this imports Warp; utils.render does so when the renderer is first used. Kernels are compiled once per machine
-(some seconds) and kept in $WARP_CACHE_PATH, else the user's cache folder, else, where that cannot be written to, a
-folder of this process that is deleted at its end.
+Importing this module imports Warp; utils.render does so at the first use. Kernels are compiled once per machine (some
+seconds) and cached in $WARP_CACHE_PATH or the user's cache folder. If that is not writable, they go to a temporary
+folder that is deleted when the process ends.
 """
 
 import atexit
@@ -46,7 +46,7 @@ def _cast(
     if hit.result:
         face[row, column] = hit.face
         barycentric[row, column] = wp.vec3(hit.u, hit.v, 1.0 - hit.u - hit.v)
-        depth[row, column] = origin[2] + hit.t  # both directions advance 1 in z per unit of t
+        depth[row, column] = origin[2] + hit.t  # along both kinds of rays, z grows by 1 per unit of t
 
 
 class RayCaster:
@@ -57,7 +57,7 @@ class RayCaster:
         self.vertices = vertices.contiguous()
         self.near = float(vertices[:, 2].min()) - 1
         indices = faces.to(torch.int32).flatten().contiguous()
-        # no copies: the mesh keeps both tensors alive
+        # not copied: the mesh keeps references to both tensors
         with _stream_of_torch(vertices.device):
             self.mesh = wp.Mesh(wp.from_torch(self.vertices, dtype=wp.vec3), wp.from_torch(indices))
 
@@ -81,7 +81,7 @@ class RayCaster:
 
 
 def _stream_of_torch(device: torch.device):
-    """Warp's work comes after torch's and before what torch does next."""
+    """Context that puts Warp's kernels on torch's current stream, in order with torch's own."""
     if device.type == "cpu":
         return nullcontext()
     return wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(device)))
@@ -89,24 +89,24 @@ def _stream_of_torch(device: torch.device):
 
 @cache
 def _start_warp():
-    """Start Warp without its banner, with a folder for compiled kernels that can be written to."""
+    """Start Warp without its banner, with a writable cache folder."""
     wp.config.log_level = wp.LOG_WARNING
     try:
         folder = Path(wp.config.kernel_cache_dir or os.environ.get("WARP_CACHE_PATH") or _user_cache() / "warp")
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError):  # read-only, or no home at all
+    except (OSError, RuntimeError):  # read-only, or no home folder
         folder = Path(tempfile.mkdtemp(prefix="smpl-pose-warp-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     wp.config.kernel_cache_dir = str(folder)
-    # without a GPU its C++ part would warn that there is none
+    # without a GPU, Warp's C++ part prints a warning
     with nullcontext() if torch.cuda.is_available() else _silent_stderr():
         wp.init()
 
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Silence what C++ code prints to stderr."""
+    """Discard what C++ code prints to stderr."""
     kept = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)

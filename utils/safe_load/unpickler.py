@@ -1,8 +1,8 @@
-"""Read the pickles that body models come in, without running anything that is in them.
+"""Read the pickles of body models without executing code from them.
 
-A pickle is a program that may call whatever it names. This reader knows numpy arrays, dtypes and scalars, scipy's
-sparse matrices and chumpy arrays, each by a plain stand-in that only keeps the data; any other name is refused.
-Neither chumpy nor the numpy, scipy or Python that wrote the file is needed.
+A pickle is a program that can call any function by name. This reader accepts numpy arrays, dtypes and scalars, scipy
+sparse matrices and chumpy arrays. For each it has a stand-in class that only keeps the data. Any other name is refused.
+Neither chumpy nor the versions of numpy, scipy or Python that wrote the file are needed.
 """
 
 import math
@@ -20,8 +20,8 @@ from utils.errors import UserError
 def load_restricted_pickle(path: str | Path):
     """The pickle at `path` as dicts, lists, numbers, strings, numpy arrays and scipy.sparse matrices.
 
-    chumpy arrays become numpy arrays, strings of Python 2 are read as latin-1. Raises UserError for a file that is
-    missing, damaged or names anything else.
+    chumpy arrays become numpy arrays; strings of Python 2 are decoded as latin-1. UserError if the file is missing or
+    damaged, or contains anything else.
     """
     path = Path(path)
     try:
@@ -31,24 +31,24 @@ def load_restricted_pickle(path: str | Path):
         raise UserError(f"{path} is refused: {error}; use the body model's original file") from None
     except OSError as error:
         raise UserError(f"cannot open {path}: {error.strerror}; check the path") from None
-    except Exception as error:  # damaged pickles fail in every way there is
+    except Exception as error:  # damaged pickles raise many kinds of errors
         reason = str(error) or type(error).__name__
-        raise UserError(f"{path} is damaged or no pickle of a body model ({reason}); fetch the file again") from None
+        raise UserError(f"{path} is damaged or not a pickle of a body model ({reason}); download it again") from None
 
 
 class _Refused(Exception):
-    """The file asks for something that no body model needs."""
+    """The file contains something that no body model needs."""
 
 
 class _Bounded:
-    """A file that never reads past its end, so that a false length cannot ask for gigabytes."""
+    """A file that refuses reads past its end, so that a false length cannot allocate gigabytes."""
 
     def __init__(self, file):
         self.file, self.left = file, os.fstat(file.fileno()).st_size
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= self.left:
-            raise EOFError("it ends too early")
+            raise EOFError("it ends before its data does")
         self.left -= size
         return self.file.read(size)
 
@@ -64,7 +64,7 @@ class _Dtype:
     def __init__(self, code, *_):
         self.dtype = np.dtype(code if isinstance(code, str) else "O")
         if self.dtype.kind not in "biufcSU":
-            raise _Refused(f"it holds values of type {code!r}")
+            raise _Refused(f"it contains values of type {code!r}")
 
     def __setstate__(self, state):
         if state[1] in ("<", ">"):
@@ -72,7 +72,7 @@ class _Dtype:
 
 
 class _Array:
-    """numpy.ndarray, rebuilt from its raw bytes."""
+    """numpy.ndarray from raw bytes."""
 
     def __new__(cls, *_):
         return object.__new__(cls)
@@ -87,7 +87,7 @@ class _Array:
 
 def _array(data, dtype, shape, order="C") -> np.ndarray:
     if not isinstance(dtype, _Dtype) or not isinstance(data, str | bytes | bytearray):
-        raise _Refused("it holds an array of Python objects")
+        raise _Refused("it contains an array of Python objects")
     shape = tuple(int(n) for n in shape)
     data = data.encode("latin1") if isinstance(data, str) else data
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.dtype.itemsize != len(data):
@@ -96,7 +96,7 @@ def _array(data, dtype, shape, order="C") -> np.ndarray:
 
 
 def _from_buffer(data, dtype, shape, order):
-    """numpy._core.numeric._frombuffer, how pickle protocol 5 writes arrays."""
+    """numpy._core.numeric._frombuffer: arrays in pickle protocol 5."""
     array = _Array()
     array.value = _array(data, dtype, shape, "F" if order == "F" else "C")
     return array
@@ -108,21 +108,21 @@ def _scalar(dtype, data):
 
 
 def _encode(text, encoding):
-    """_codecs.encode, how protocols below 3 write bytes."""
+    """_codecs.encode: bytes in protocols below 3."""
     if encoding not in ("latin1", "latin-1"):
         raise _Refused(f"it encodes text as {encoding!r}")
     return text.encode("latin1")
 
 
 def _bytes(data=b"", encoding="latin1"):
-    """bytes and bytearray from what they hold; a mere number would reserve that much memory."""
+    """bytes and bytearray from their content; a number is refused, as it would allocate that many bytes."""
     if not isinstance(data, str | bytes):
-        raise _Refused("it asks for bytes without giving them")
+        raise _Refused("it declares bytes without content")
     return _encode(data, encoding) if isinstance(data, str) else data
 
 
 class _Attributes:
-    """An instance known by its attributes alone."""
+    """Base of stand-ins for instances: keeps their attributes."""
 
     def __new__(cls, *_):
         return object.__new__(cls)
@@ -132,7 +132,7 @@ class _Attributes:
 
 
 class _Sparse(_Attributes):
-    """A scipy.sparse matrix in compressed rows or columns, or as coordinates."""
+    """A scipy.sparse matrix: compressed rows, compressed columns or coordinates."""
 
     def resolve(self, memo):
         state = _resolve(self.state, memo)
@@ -160,7 +160,7 @@ class _Coo(_Sparse):
 
 
 class _Chumpy(_Attributes):
-    """chumpy.ch.Ch: an array with bookkeeping for derivatives; `x` is the array."""
+    """chumpy.ch.Ch: an array `x` with data for derivatives, which is dropped."""
 
     def resolve(self, memo):
         return _resolve(self.state["x"], memo)
@@ -175,18 +175,18 @@ class _ChumpySelect(_Attributes):
 
 
 class _Object:
-    """object, the base that old protocols name when they rebuild an instance."""
+    """object: base class named by old protocols for instances."""
 
 
 def _reconstructor(cls, base, state):
-    """copyreg._reconstructor, how protocols 0 and 1 write instances."""
+    """copyreg._reconstructor: instances in protocols 0 and 1."""
     if cls not in (_Chumpy, _ChumpySelect, _Csc, _Csr, _Coo) or base is not _Object or state is not None:
-        raise _Refused("it rebuilds an object that no body model holds")
+        raise _Refused("it contains an object that no body model needs")
     return cls()
 
 
 def _set(items=()):
-    """set, in chumpy's bookkeeping; a list will do."""
+    """set, only in data that is dropped; a list is enough."""
     return list(items)
 
 
@@ -215,7 +215,7 @@ _BUILDABLE = (_Dtype, _Array, _Attributes)
 
 
 class _Unpickler(pickle._Unpickler):
-    """Python's own unpickler in Python: its memo is a dict, where the one in C may be told to reserve gigabytes."""
+    """Python's unpickler in Python: its memo is a dict. That of the C version could be made to allocate gigabytes."""
 
     dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
 
@@ -229,24 +229,24 @@ class _Unpickler(pickle._Unpickler):
         raise _Refused(f"it uses the extension code {code}")
 
     def load_build(self):
-        # on anything else BUILD would set attributes at the file's will
+        # on other objects, BUILD would set any attributes that the file names
         if not isinstance(self.stack[-2], _BUILDABLE):
-            raise _Refused(f"it alters a {type(self.stack[-2]).__name__}")
+            raise _Refused(f"it changes a {type(self.stack[-2]).__name__}")
         super().load_build()
 
     dispatch[pickle.BUILD[0]] = load_build
 
 
 def _resolve(value, memo: dict):
-    """Replace the stand-ins inside dicts, lists and tuples by what they stand for."""
+    """Replace stand-ins inside dicts, lists and tuples by their arrays and matrices."""
     if isinstance(value, dict | list | tuple | _Array | _Attributes):
         if id(value) not in memo:
-            memo[id(value)] = None  # a loop ends here
+            memo[id(value)] = None  # ends recursion in a cyclic structure
             memo[id(value)] = _resolved(value, memo)
         return memo[id(value)]
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | bytearray | np.generic):
         return value
-    raise _Refused(f"it holds a {type(value).__name__}")
+    raise _Refused(f"it contains a {type(value).__name__}")
 
 
 def _resolved(value, memo: dict):
