@@ -1,0 +1,56 @@
+"""The commands that the documentation shows, and the --help texts of the project's commands."""
+
+import functools
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from utils.paths import ROOT
+
+STARTS = ("python ", "python3 ", "torchrun ", "bash ", "export ", "SMPL_POSE_")
+
+
+class Command(NamedTuple):
+    """One command line of a documentation page."""
+
+    page: str
+    program: str  # repository path of the .py or .sh file, or "" if it is another program's command
+    flags: tuple[str, ...]  # what the program gets: --name
+    text: str
+
+
+def pages() -> list[Path]:
+    """All Markdown pages of the repository."""
+    folders = ("", "docs", "pretrained", "meta_data", "meta_data/joint_prior", "samples")
+    return [page for folder in folders for page in sorted((ROOT / folder).glob("*.md"))]
+
+
+def commands_of(page: Path) -> list[Command]:
+    """Commands in bash blocks and in code spans of a page."""
+    text = page.read_text()
+    blocks = re.findall(r"^ *```bash\n(.*?)^ *```", text, re.M | re.S)
+    spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S))
+    lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines += [span.strip() for span in spans]
+    parts = [part.strip() for line in lines for part in re.split(r"&&|;", line)]
+    return [_parse(page, part) for part in parts if part.startswith(STARTS)]
+
+
+def _parse(page: Path, text: str) -> Command:
+    words = shlex.split(text, comments=True)
+    at = next((i for i, word in enumerate(words) if word.endswith((".py", ".sh")) and not word.startswith("-")), None)
+    if at is None:
+        return Command(page.name, "", (), text)
+    flags = tuple(word.split("=")[0] for word in words[at + 1 :] if re.match(r"--[a-z]", word))
+    return Command(page.name, words[at].removeprefix("PATH_to_SMPL-Pose/"), flags, text)
+
+
+@functools.cache
+def help_text(program: str) -> str:
+    """What `python PROGRAM --help` prints; AssertionError if it fails."""
+    result = subprocess.run([sys.executable, program, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, f"{program} --help: {result.stderr[-2000:]}"
+    return result.stdout
