@@ -1,49 +1,49 @@
-"""Train and evaluate SMPL-Pose: `python main.py --help`, or the README for the commands of every published stage.
+"""Train and evaluate SMPL-Pose: `python main.py --help`; docs/training.md and docs/evaluation.md have the commands.
 
-One process, or several under torchrun or `python -m torch.distributed.launch --use_env`.
+Runs as one process, or as several under torchrun or `python -m torch.distributed.launch --use_env`.
 """
 
 import time
-from collections.abc import Callable
-from functools import partial
+from argparse import Namespace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from datasets.build import build_dataset, build_loader, describe_labels
 from datasets.locate import FILES
+from models.body_model import BodyModel
 from models.build import build_model, config_from_args, name_keypoint_regressor
+from models.criterion import Criterion
 from models.features import network_input
-from models.inference.prepare import prepare_for_inference, refine
+from models.inference.evaluate import evaluate, inference_network
 from utils.checkpoint import find_checkpoint, load_model_weights
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
-from utils.metrics import format_table, mpjpe, mpvpe, pa_mpjpe, summarize
+from utils.metrics import format_table
 from utils.options import parse_args
 from utils.process import choose_device, choose_precision, is_main, print_once, rank, world_size
 from utils.render.panels import keypoint_picture
-from utils.train.bad_row_log import RowReport
-from utils.train.batches import on_device, split_batch, to_device
+from utils.train.bad_row_log import BadRowLog
+from utils.train.batches import on_device, split_batch
 from utils.train.checkpoint_folder import CheckpointFolder
 from utils.train.distributed import (
     SharedFlag,
     any_rank,
-    broadcast_buffers,
     data_parallel,
     from_rank_zero,
-    gather_rows,
-    keep_gradients_here,
-    let_rank_zero_speak,
     process_group,
+    report_error_once,
     seed_everything,
     unwrap,
+    without_gradient_sync,
 )
 from utils.train.logger import Logger, progress, to_json
-from utils.train.nonfinite import FiniteWatch
-from utils.train.optimizer import RunningAverage, build_optimizer
+from utils.train.nonfinite import NonfiniteLog
+from utils.train.optimizer import RunningAverage, build_optimizer, lr_factor, set_lr
 from utils.train.run_state import RunState
-from utils.train.schedule import lr_factor, set_lr
 from utils.train.signals import Interrupt
 from utils.train.update import Update
 
@@ -51,7 +51,7 @@ LOGS = Path("logs")
 
 
 @exit_on_user_error
-@let_rank_zero_speak
+@report_error_once
 def main():
     args = parse_args()
     device = choose_device(args.device)
@@ -59,149 +59,179 @@ def main():
         run(args, device)
 
 
-def run(args, device: torch.device):
-    """Build, load, then evaluate or train. Everything a user may get wrong is met before anything is written."""
+def run(args: Namespace, device: torch.device):
+    """Build the network and load its weights, then evaluate or train."""
     seed_everything(args.seed)
     args.precision = from_rank_zero(choose_precision(args.precision, device))
     model, criterion = build_model(args)
-    config = config_from_args(args, model.body_model)
-    protocol = describe_protocol(args, model.body_model)
-    print_once(f"body {protocol['body']}; keypoint regressor {name_keypoint_regressor(args, model.body_model)}")
+    body = model.body_model
+    print_once(f"body {_body(body)}; keypoint regressor {name_keypoint_regressor(args, body)}")
 
-    def loader_of(split: str, batch_size: int):
-        dataset, train = build_dataset(args, split), split == "train"
-        mine = args.seed, rank(), world_size()
-        return build_loader(dataset, batch_size, args.num_workers, train, *mine, skip_bad_rows=True)
-
-    folder = LOGS / args.exp_name
-    checkpoints = CheckpointFolder(folder / "checkpoints", args.keep_last)
+    checkpoints = CheckpointFolder(LOGS / args.exp_name / "checkpoints", args.keep_last)
     newest = checkpoints.newest_intact() if any_rank(args.auto_load)[0] else None
-    checkpoint = load_weights(model, newest or args.load_checkpoint, config)
-    if args.eval_only and checkpoint is None:
-        raise UserError(f"nothing to evaluate: no epoch_*.pt in {checkpoints.folder}; check --exp_name")
-    if args.eval_only and checkpoint["config"].get("model_type") != args.model_type:
-        raise UserError("the checkpoint holds no trained transformer: evaluate it with --model_type backbone")
+    checkpoint = load_weights(model, newest or args.load_checkpoint, config_from_args(args, body))
     model, criterion = model.to(device), criterion.to(device)
-    rows = RowReport(None if args.eval_only else folder)
-    val_loader = loader_of("val", args.val_batch_size) if args.eval_only or args.eval_epochs else None
-    refined = partial(refine, fit_keypoints=args.fit_keypoints, flip_test=args.flip_test)
     if args.eval_only:
-        report = evaluate(model, criterion, val_loader, device, args.precision, rows, refined=refined)
-        report_metrics(report, protocol | describe_labels(args), args.metrics_json)
-        return
+        evaluate_only(args, model, criterion, checkpoint, device)
+    else:
+        train(prepare_training(args, model, criterion, checkpoints, newest, checkpoint, device))
 
-    torch.backends.cudnn.benchmark = True  # all batches have one size: the search for the best convolutions pays
-    loader = loader_of("train", args.batch_size)
+
+def evaluate_only(args: Namespace, model: nn.Module, criterion: Criterion, checkpoint: dict | None, device):
+    """Print the errors of a checkpoint on the evaluation set."""
+    if checkpoint is None:
+        raise UserError(f"nothing to evaluate: {LOGS / args.exp_name} has no checkpoint epoch_*.pt; check --exp_name")
+    if checkpoint["config"].get("model_type") != args.model_type:
+        raise UserError("the checkpoint has no trained transformer: evaluate it with --model_type backbone")
+    network = inference_network(model, device, args.precision, args.fit_keypoints, args.flip_test)
+    report = evaluate(network, criterion, make_loader(args, "val"), device, BadRowLog(None))
+    report_metrics(report, describe_protocol(args, model.body_model) | describe_labels(args), args.metrics_json)
+
+
+@dataclass
+class TrainingRun:
+    """Everything that a training run uses."""
+
+    args: Namespace
+    device: torch.device
+    model: nn.Module  # wrapped for data-parallel training if there are several processes
+    criterion: Criterion
+    loader: DataLoader
+    val_loader: DataLoader | None
+    state: RunState
+    config: dict
+    checkpoints: CheckpointFolder
+    logger: Logger
+    nonfinite: NonfiniteLog
+    bad_rows: BadRowLog
+    interrupt: Interrupt = field(default_factory=Interrupt)
+    stop: SharedFlag = field(default_factory=SharedFlag)  # set if any process was interrupted
+
+    def interrupted(self) -> bool:
+        """Whether this process has received a signal to stop."""
+        return self.interrupt.received is not None
+
+    def save(self):
+        """Write a checkpoint of the current state. All processes must call this."""
+        self.checkpoints.save(self.state.content(self.config, vars(self.args)))
+
+
+def prepare_training(args: Namespace, model, criterion, checkpoints, newest, checkpoint, device) -> TrainingRun:
+    """Build what training needs, and restore the state of the checkpoint `newest` if the run is resumed."""
+    torch.backends.cudnn.benchmark = True  # all batches have one size, so the search for fast convolutions pays
+    val_loader = make_loader(args, "val") if args.eval_epochs else None
+    loader = make_loader(args, "train")
     optimizer = build_optimizer(model, args.lr, args.weight_decay)
     average = RunningAverage(model, args.ema) if args.ema else None
     update = Update(optimizer, average, args.clip_grad, scaled=args.precision == "fp16")
     state = RunState(model, update, len(loader), args.batch_size)
     if newest:
         state.restore(checkpoint, newest, vars(args), device)
-    # The plain backbone model reads the coarsest map alone, so the last fusions of the finer ones get no gradient
+    config = config_from_args(args, model.body_model)
+    # The plain backbone model uses only the coarsest map, so the last fusions of the finer maps get no gradient
     model = data_parallel(model, find_unused_parameters=args.model_type == "backbone")
     if args.compile:
-        model.compile()  # in place: names of parameters stay, and communication goes on beside the backward pass
+        model.compile()  # in place: parameter names stay, and communication still overlaps the backward pass
+    folder = LOGS / args.exp_name
     logger = Logger(folder, vars(args), fresh=newest is None)
-    watch = FiniteWatch(folder, args.max_not_finite)
-    checkpoints.go_on_from(newest)
-    logger.go_on_from(state.epochs_done, state.global_step)
+    nonfinite, bad_rows = NonfiniteLog(folder, args.max_not_finite), BadRowLog(folder)
+    checkpoints.resume_from(newest)
+    logger.resume_from(state.epochs_done, state.global_step)
     if state.epoch_is_over and any_rank(logger.has(state.epoch))[0]:
         state.next_epoch()
+    return TrainingRun(
+        args, device, model, criterion, loader, val_loader, state, config, checkpoints, logger, nonfinite, bad_rows
+    )
+
+
+def train(run: TrainingRun):
+    """Train until --num_epochs is reached or a signal arrives."""
+    args, state = run.args, run.state
     if state.epoch >= args.num_epochs:
-        print_once(f"{newest} has all {args.num_epochs} epochs behind it: raise --num_epochs to train on")
+        print_once(f"all {args.num_epochs} epochs of {run.checkpoints.saved} are done: raise --num_epochs to train on")
         return
-
-    def save():
-        checkpoints.save(state.content(config, vars(args)))
-
-    with Interrupt() as interrupt:
-        stop = SharedFlag()
-        while state.epoch < args.num_epochs:
-            started, last = time.perf_counter(), state.epoch + 1 == args.num_epochs
-            if not train_one_epoch(
-                model,
-                criterion,
-                loader,
-                state,
-                save,
-                logger,
-                watch,
-                rows,
-                lambda: stop(interrupt.received),
-                device,
-                args,
-            ):
-                break
-            saved = last or (state.epoch + 1) % args.save_epochs == 0
-            if saved:
-                save()
-            record = {"epoch": state.epoch, "lr": optimizer.param_groups[0]["lr"], "train": state.mean_losses()}
-            record |= {"train_seconds": time.perf_counter() - started, "saved": saved}
-            if val_loader and (last or (state.epoch + 1) % args.eval_epochs == 0):
-                evaluated = average.module if average else model
-                report = evaluate(evaluated, criterion, val_loader, device, args.precision, rows, interrupt, refined)
-                if report is None:
-                    break
-                report_metrics(report, protocol, args.metrics_json)
-                logger.scalars("val", report, state.epoch)
-                if saved and logger.is_best("mpjpe_mm", report["mpjpe_mm"]):
-                    checkpoints.keep_best()
-                record["val"] = report
-            logger.epoch(record)
+    with run.interrupt:
+        while state.epoch < args.num_epochs and finish_epoch(run):
             state.next_epoch()
         if state.epoch < args.num_epochs:
-            save()
-            print_once(
-                f"ended by {interrupt.received or 'another process'} {state.place}; --auto_load 1 goes on from there"
-            )
-    logger.close()
-    checkpoints.require_saved()
+            run.save()
+            reason = run.interrupt.received or "another process"
+            print_once(f"stopped by {reason} {state.place}; --auto_load 1 resumes from there")
+    run.logger.close()
+    run.checkpoints.require_saved()
 
 
-def train_one_epoch(
-    model, criterion, loader, state, save, logger, watch, rows, asked_to_end, device: torch.device, args
-) -> bool:
-    """From where the state stands to the end of its epoch -> whether it got there, or was asked to end before.
+def finish_epoch(run: TrainingRun) -> bool:
+    """Train the rest of an epoch, save, evaluate and log -> False if it was interrupted."""
+    args, state, started = run.args, run.state, time.perf_counter()
+    if not train_one_epoch(run):
+        return False
+    last = state.epoch + 1 == args.num_epochs
+    saved = last or (state.epoch + 1) % args.save_epochs == 0
+    if saved:
+        run.save()
+    update = state.update
+    record = {"epoch": state.epoch, "lr": update.optimizer.param_groups[0]["lr"], "train": state.mean_losses()}
+    record |= {"train_seconds": time.perf_counter() - started, "saved": saved}
+    if run.val_loader and (last or (state.epoch + 1) % args.eval_epochs == 0):
+        model = update.average.module if update.average else run.model
+        network = inference_network(model, run.device, args.precision, args.fit_keypoints, args.flip_test)
+        report = evaluate(network, run.criterion, run.val_loader, run.device, run.bad_rows, run.interrupted)
+        if report is None:
+            return False
+        report_metrics(report, describe_protocol(args, unwrap(run.model).body_model), args.metrics_json)
+        run.logger.scalars("val", report, state.epoch)
+        if saved and run.logger.is_best("mpjpe_mm", report["mpjpe_mm"]):
+            run.checkpoints.keep_best()
+        record["val"] = report
+    run.logger.epoch(record)
+    return True
 
-    The host gives the GPU its work and never waits for a number of it, except for those it writes down.
+
+def train_one_epoch(run: TrainingRun) -> bool:
+    """Train from the current step to the end of the epoch -> False if it was interrupted.
+
+    The host queues work for the GPU and waits only for the numbers that it logs.
     """
-    model.train(), criterion.train()
+    args, state, sampler = run.args, run.state, run.loader.sampler
+    run.model.train(), run.criterion.train()
     state.prepare_random(args.seed)
-    loader.sampler.set_epoch(state.epoch, first_batch=state.step)
-    batches, stop = progress(loader, f"epoch {state.epoch}", done=state.step), False
-    for batch in on_device(rows.take(batches, "the training set", len(loader.sampler)), device):
+    sampler.set_epoch(state.epoch, first_batch=state.step)
+    batches, stop = progress(run.loader, f"epoch {state.epoch}", done=state.step), False
+    for batch in on_device(run.bad_rows.filter(batches, "the training set", len(sampler)), run.device):
         step = state.global_step
-        losses, part, outputs = add_gradient(model, criterion, batch, state.update, device, args)
-        factor = lr_factor(step, args.num_epochs * len(loader), args.warmup_steps, args.lr_schedule)
+        losses, part, outputs = add_gradient(run.model, run.criterion, batch, state.update, run.device, args)
+        factor = lr_factor(step, args.num_epochs * len(run.loader), args.warmup_steps, args.lr_schedule)
         set_lr(state.update.optimizer, args.lr * factor)
-        outcome = state.update.step(unwrap(model))
+        outcome = state.update.step(unwrap(run.model))
         state.add_losses(losses, outcome)
         state.step += 1
-        stop = asked_to_end()
-        watch.note(outcome.odd, step, losses, batch)
+        stop = run.stop(run.interrupted())
+        run.nonfinite.add(outcome.nonfinite, step, losses, batch)
         if step % args.summary_steps == 0 and is_main():
-            named = dict(zip(losses, torch.stack([*losses.values()]).tolist(), strict=True))
-            batches.set_postfix_str(f"loss {named['loss']:.2f}")
-            logger.scalars("train", named, step)
+            values = dict(zip(losses, torch.stack([*losses.values()]).tolist(), strict=True))
+            batches.set_postfix_str(f"loss {values['loss']:.2f}")
+            run.logger.scalars("train", values, step)
             if "image" in part:
-                labelled = criterion.targets(part)["keypoints_2d"]
-                logger.picture("train", keypoint_picture(part["image"], outputs["pred_keypoints_2d"], labelled), step)
+                labels = run.criterion.targets(part)["keypoints_2d"]
+                run.logger.picture("train", keypoint_picture(part["image"], outputs["pred_keypoints_2d"], labels), step)
         if stop:
             break
         if args.save_steps and (step + 1) % args.save_steps == 0 and not state.epoch_is_over:
-            save()
-    watch.finish()
+            run.save()
+    run.nonfinite.finish()
     return not stop
 
 
 def add_gradient(model, criterion, batch: dict, update: Update, device: torch.device, args) -> tuple[dict, dict, dict]:
-    """Send a batch through the network and back, in --accumulate_steps parts -> its losses, detached, by name, the last
-    part of the batch and what the network made of it."""
+    """Forward and backward pass of a batch, in --accumulate_steps parts.
+
+    Returns the detached losses by name, the last part of the batch, and the network's outputs for that part.
+    """
     losses = {}
     parts = split_batch(batch, args.accumulate_steps)
     for number, (part, share) in enumerate(parts, 1):
-        with keep_gradients_here(model, number < len(parts)):
+        with without_gradient_sync(model, number < len(parts)):
             with autocast(device, args.precision):
                 outputs = model(network_input(part))
             own = criterion(outputs, part)
@@ -210,81 +240,55 @@ def add_gradient(model, criterion, batch: dict, update: Update, device: torch.de
     return losses, part, outputs
 
 
-@torch.inference_mode()
-def evaluate(
-    model,
-    criterion,
-    loader,
-    device,
-    precision: str,
-    bad_rows: RowReport,
-    interrupt: Interrupt | None = None,
-    refined: Callable[[nn.Module], nn.Module] = lambda network: network,
-) -> dict[str, float | int | None] | None:
-    """Errors over the whole data set (utils.metrics.summarize), each sample counted once on any number of processes.
-
-    None where the interrupt came.
-    """
-    criterion.eval()
-    model = unwrap(model).eval()  # shards differ in length: no communication before the end
-    broadcast_buffers(model)
-    network = refined(prepare_for_inference(model, device, precision))
-    rows = [torch.empty(0, 4, dtype=torch.float64, device=device)]
-    for batch in bad_rows.take(progress(loader, "evaluate"), "the evaluation set", len(loader.sampler)):
-        if interrupt and interrupt.received:
-            break
-        batch = to_device(batch, device)
-        outputs = network(network_input(batch))
-        if not outputs["pred_vertices"].isfinite().all():
-            raise UserError("the network gives no finite numbers: take an earlier checkpoint, or train with lower --lr")
-        targets = criterion.targets(batch)
-        keypoints, confidence = targets["keypoints_3d"].split((3, 1), dim=-1)
-        compared = outputs["pred_keypoints_3d"], keypoints, confidence[..., 0] > 0
-        vertex_error = mpvpe(criterion.minus_pelvis(outputs["pred_vertices"]), targets["vertices"])
-        vertex_error[~targets["has_smpl"]] = torch.nan
-        rows.append(torch.stack((batch["index"].double(), mpjpe(*compared), pa_mpjpe(*compared), vertex_error), dim=1))
-    if any_rank(interrupt and interrupt.received)[0]:
-        return None
-    return summarize(gather_rows(torch.cat(rows)))
+def make_loader(args: Namespace, split: str) -> DataLoader:
+    """This process's loader of the split "train" or "val"."""
+    train = split == "train"
+    batch_size = args.batch_size if train else args.val_batch_size
+    mine = args.seed, rank(), world_size()
+    return build_loader(build_dataset(args, split), batch_size, args.num_workers, train, *mine, skip_bad_rows=True)
 
 
 def describe_protocol(args, body_model) -> dict[str, str]:
-    """What the numbers of an evaluation mean."""
+    """How the numbers of an evaluation were computed."""
     protocol = {
         "data": f"{args.data_mode}, {FILES.get(args.data_mode, {}).get('val', 'the fixed test people')}",
-        "body": f"{body_model.name}, {body_model.num_vertices} vertices",
+        "body": _body(body_model),
         "joints": f"J14 of the mesh by {name_keypoint_regressor(args, body_model)}, against labelled 3D keypoints",
         "alignment": "MPJPE middle of the hips, PA-MPJPE similarity transform, MPVPE J17 pelvis",
         "gender": "neutral body for estimates and labels",
     }
     if args.fit_keypoints:
-        protocol["keypoint fit"] = "estimates are turned towards the 2D keypoints that the backbone sees"
+        protocol["keypoint fit"] = "estimates are fitted to MoveNet's 2D keypoints"
     if args.flip_test:
-        protocol["flip test"] = "mean of each picture and its mirror image"
+        protocol["flip test"] = "mean of the estimates for each image and its mirror image"
     return protocol
 
 
+def _body(body_model: BodyModel) -> str:
+    return f"{body_model.name}, {body_model.num_vertices} vertices"
+
+
 def report_metrics(report: dict, protocol: dict[str, str], path: Path | None):
-    """Print the table and, where asked for, write it as JSON."""
+    """Print the table, and write it as JSON if path is given."""
     print_once(format_table(report, protocol))
     if path and is_main():
         write_text(path, to_json({**report, "protocol": protocol}, indent=2) + "\n")
 
 
 def load_weights(model: nn.Module, pattern: str | Path | None, config: dict) -> dict | None:
-    """Fill the network from --load_checkpoint or a run's newest checkpoint, if any, and give that back."""
+    """Load weights from a path, or a pattern such as epoch_***.pt -> the checkpoint; None if there is no pattern."""
     if pattern is None:
         return None
     path = find_checkpoint(pattern)
     checkpoint = load_model_weights(model, path, config)
     new = sorted({key.split(".")[0] for key in checkpoint["new"]})
-    fresh = f"; not in it and fresh: {', '.join(new)} ({len(checkpoint['new'])} tensors)" if new else ""
+    fresh = f"; not in it, so randomly initialised: {', '.join(new)} ({len(checkpoint['new'])} tensors)" if new else ""
     print_once(f"loaded {path}{fresh}")
     return checkpoint
 
 
 def autocast(device: torch.device, precision: str):
-    """bfloat16 or float16 for the network where asked for; its body model and the losses stay float32."""
+    """bfloat16 or float16 for the network; the body model and the losses stay in float32."""
     short = {"bf16": torch.bfloat16, "fp16": torch.float16}
     return torch.autocast(device.type, short.get(precision), enabled=precision in short)
 

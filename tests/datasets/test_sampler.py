@@ -12,7 +12,7 @@ from datasets.sampler import RowNumber, SkipBadRows, collate
 from scripts import check_dataset
 from tests.helpers import hostile
 from utils.errors import RowError, UserError
-from utils.train.bad_row_log import RowReport
+from utils.train.bad_row_log import BadRowLog
 
 
 class Rows(torch.utils.data.Dataset):
@@ -58,9 +58,9 @@ def test_a_set_of_bad_rows_ends():
 
 
 def test_the_report_names_rows_and_ends_the_run_over_one_percent(tmp_path, capsys):
-    report = RowReport(tmp_path)
+    report = BadRowLog(tmp_path)
     batches = [{"index": 1, "bad_rows": [(5, "cut short")]}, {"bad_rows": [(6, "no base64")]}, {"index": 2}]
-    kept = list(report.take([dict(batch) for batch in batches], "the training set", 200))
+    kept = list(report.filter([dict(batch) for batch in batches], "the training set", 200))
     assert kept == [{"index": 1}, {"index": 2}]
     lines = [json.loads(line) for line in (tmp_path / "bad_rows_rank0.jsonl").read_text().splitlines()]
     assert lines == [
@@ -69,7 +69,7 @@ def test_the_report_names_rows_and_ends_the_run_over_one_percent(tmp_path, capsy
     ]
     assert "2 of 200 rows could not be used" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"2 of 199 rows cannot be used, more than 1%: no base64"):
-        list(report.take([dict(batch) for batch in batches], "the training set", 199))
+        list(report.filter([dict(batch) for batch in batches], "the training set", 199))
     assert len((tmp_path / "bad_rows_rank0.jsonl").read_text().splitlines()) == 2  # each once
 
 

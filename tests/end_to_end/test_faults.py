@@ -122,7 +122,7 @@ def test_a_run_whose_processes_are_killed_again_and_again_equals_one_that_was_le
     assert killed > 0
     assert same(outcome(place / "logs/killed", EPOCHS - 1), whole)
     words = (place / "killed.log").read_text()
-    assert words.count("ended without a word") <= killed and "gloo" not in words
+    assert words.count("died without an error message") <= killed and "gloo" not in words
 
 
 def test_a_machine_that_goes_and_comes_back(place, whole):
@@ -145,7 +145,7 @@ def test_a_machine_that_goes_and_comes_back(place, whole):
             end(launcher)
     assert same(outcome(place / "logs/two", EPOCHS - 1), whole)
     words = (place / "two_a.log").read_text()  # rank 0 may be on either side after the restart
-    assert "ended without a word" in words and "gloo" not in words
+    assert "died without an error message" in words and "gloo" not in words
     words += (place / "two_c.log").read_text()
     assert "loaded logs/two/checkpoints/" in words
 
@@ -159,7 +159,7 @@ def test_a_signal_to_one_process_ends_both_with_a_checkpoint(place):
     finally:
         end(launcher)
     words = (place / "asked.log").read_text()
-    assert "SIGUSR1: saving after this step" in words and "ended by another process after step" in words
+    assert "SIGUSR1: saving after this step" in words and "stopped by another process after step" in words
     step, steps, epoch = re.search(r"after step (\d+) of (\d+) of epoch (\d+)", words).groups()
     name = f"epoch_{int(epoch):03d}.pt" if step == steps else f"step_{int(epoch):03d}_{int(step):06d}.pt"
     assert (place / "logs/asked/checkpoints" / name).is_file()
@@ -174,7 +174,7 @@ def test_a_stalled_process_ends_the_job_by_name_within_a_minute(place):
         os.kill(victim, signal.SIGSTOP)
         started = time.monotonic()
         other = workers_of(launcher)[0]
-        wait_for(lambda: "ended without a word" in (place / "stalled.log").read_text(), launcher)
+        wait_for(lambda: "died without an error message" in (place / "stalled.log").read_text(), launcher)
         assert time.monotonic() - started < 60
         os.kill(victim, signal.SIGCONT)
         assert launcher.wait(LIMIT) != 0

@@ -151,7 +151,7 @@ def test_checkpoint_content(place, backbone):
 
 def test_smpl_pose_starts_from_the_backbone(smpl_pose):
     line = next(line for line in smpl_pose.stdout.splitlines() if line.startswith("loaded"))
-    assert "epoch_001.pt" in line and "fresh: blocks, initial_tokens" in line
+    assert "epoch_001.pt" in line and "randomly initialised: blocks, initial_tokens" in line
 
 
 def test_finetuning_takes_the_pattern_of_the_documentation(place, smpl_pose):

@@ -74,7 +74,7 @@ def test_a_run_stopped_by_every_signal_equals_one_that_was_not(train, whole, pla
     ):
         code, out, err = train(*flags, f"--num_workers={workers}", at={step: send(number)})
         assert code == 0, err
-        assert f"ended by {number.name}" in out and number.name in err
+        assert f"stopped by {number.name}" in out and number.name in err
         assert sorted(path.name for path in folder.iterdir()) == names
     code, out, err = train(*flags)
     assert code == 0 and "loaded logs/parts/checkpoints/step_002_000002.pt" in out, err
@@ -140,7 +140,7 @@ def test_a_full_disk_is_told_and_borne(train, place):
         code, out, err = train(*flags, at={2: limit(1 << 20), 6: limit(hard)})
         assert code == 0, err
         assert "warning: cannot write logs/full/checkpoints/step_000_000004.pt" in out
-        assert "training goes on, the newest checkpoint is logs/full/checkpoints/step_000_000002.pt" in out
+        assert "training continues, the newest checkpoint is logs/full/checkpoints/step_000_000002.pt" in out
         assert [path.name for path in (place / "logs/full/checkpoints").iterdir()] == ["epoch_000.pt"]
         code, _, err = train(*flags, "--exp_name=full_to_the_end", at={2: limit(1 << 20)})
     finally:
@@ -166,5 +166,5 @@ def test_numbers_that_are_not_finite_are_skipped_and_listed(train, place, tmp_pa
     flags = ["--exp_name=never", "--num_epochs=9", "--max_not_finite=3", f"--feature_cache={tmp_path}/all/cache"]
     code, _, err = train(*flags)
     error = err.strip().splitlines()[-1]
-    assert code == 2 and error.startswith("error: loss or gradient not finite in 3 steps in a row, up to step 2")
+    assert code == 2 and error.startswith("error: loss or gradient nonfinite in 3 steps in a row, up to step 2")
     assert "not_finite_rank0.jsonl" in error and Path("logs/never/not_finite_rank0.jsonl").is_file()

@@ -19,9 +19,9 @@ from utils.train.distributed import (
     from_rank_zero,
     gather_rows,
     gather_states,
-    let_rank_zero_speak,
     mean_over_ranks,
     process_group,
+    report_error_once,
     seed_everything,
     unwrap,
 )
@@ -153,7 +153,7 @@ def test_other_ranks_let_rank_zero_speak_first(monkeypatch):
     waited = []
     monkeypatch.setattr(distributed.time, "sleep", waited.append)
 
-    @let_rank_zero_speak
+    @report_error_once
     def main():
         raise UserError("no such file")
 

@@ -9,14 +9,14 @@ import torch.distributed as dist
 
 from utils.errors import UserError
 from utils.train import heartbeat as peers
-from utils.train.heartbeat import Peers
+from utils.train.heartbeat import Heartbeat
 
 
 @pytest.fixture
 def two(monkeypatch):
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     monkeypatch.setattr(peers, "RANK_ZERO_GRACE", 0.2)
-    both = [Peers(rank, 2, "test", ("127.0.0.1", store.port)) for rank in range(2)]
+    both = [Heartbeat(rank, 2, "test", ("127.0.0.1", store.port)) for rank in range(2)]
     for peer in both:
         peer._sign("alive")
     yield both
@@ -50,7 +50,7 @@ def test_a_process_of_this_machine_is_known_to_be_gone_at_once(two, monkeypatch)
 def test_an_error_is_told_once(two, capsys, ranks):
     for rank in ranks:
         with pytest.raises(SystemExit) as end:
-            two[rank].tell(UserError("no such file"))
+            two[rank].report(UserError("no such file"))
         assert end.value.code == 2
     expected = "error: no such file (on rank 1)\n" if ranks[0] == 1 else "error: no such file\n"
     assert capsys.readouterr().err == expected
@@ -60,9 +60,9 @@ def test_whose_peer_failed_is_silent_and_whose_peer_vanished_names_it(two, capsy
     monkeypatch.setattr(peers.signal, "signal", lambda *_: None)
     monkeypatch.setattr(peers, "_is_gone", lambda _: True)
     with pytest.raises(SystemExit):
-        two[0].tell_who_is_lost()
+        two[0].report_lost_process()
     assert "error: rank 1" in capsys.readouterr().err
     two[1]._sign("failed")
     with pytest.raises(SystemExit):
-        two[0].tell_who_is_lost()
+        two[0].report_lost_process()
     assert capsys.readouterr().err == ""

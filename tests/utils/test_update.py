@@ -20,7 +20,7 @@ from utils.process import rank
 from utils.train import nonfinite as finite
 from utils.train.batches import on_device, split_batch, to_device
 from utils.train.distributed import SharedFlag, data_parallel, process_group, unwrap
-from utils.train.nonfinite import FiniteWatch
+from utils.train.nonfinite import NonfiniteLog
 from utils.train.optimizer import RunningAverage, build_optimizer
 from utils.train.run_state import RunState
 from utils.train.update import START_SCALE, STEPS_TO_GROW, Update
@@ -61,7 +61,7 @@ def test_a_step_that_is_not_finite_has_not_been(spoil):
         before = content(update) if odd else None
         update.backward(losses_of(model, seed, spoil if odd else 0.0))
         outcome = update.step(model)
-        assert bool(outcome.taken) is not odd and bool(outcome.odd) is odd
+        assert bool(outcome.applied) is not odd and bool(outcome.nonfinite) is odd
         if odd:
             assert all(torch.equal(value, before[key]) for key, value in content(update).items())
         else:
@@ -97,15 +97,15 @@ def test_the_scale_falls_at_an_overflow_and_rises_in_peace():
     update.backward(losses_of(model, 0))
     model[0].weight.grad[0, 0] = INF
     outcome = update.step(model)
-    assert not outcome.taken and not outcome.odd and update.scale == START_SCALE / 2
+    assert not outcome.applied and not outcome.nonfinite and update.scale == START_SCALE / 2
     update.steps_since.fill_(STEPS_TO_GROW - 2)
     for factor in (1, 2, 2):
         update.backward(losses_of(model, 0))
-        assert update.step(model).taken and update.scale == factor * START_SCALE / 2
+        assert update.step(model).applied and update.scale == factor * START_SCALE / 2
     for _ in range(20):  # nothing is scaled up any more: this is no overflow
         update.backward(losses_of(model, 0, NAN))
         outcome = update.step(model)
-    assert outcome.odd and update.scale == 1
+    assert outcome.nonfinite and update.scale == 1
 
     other, again = make(scaled=True)
     other.load_state_dict(model.state_dict())
@@ -209,12 +209,12 @@ def test_gradients_survive_short_formats(place, precision):
         losses, _, outputs = program.add_gradient(model, criterion, batch, update, CPU, args)
         if all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None):
             break
-        assert precision == "fp16" and not update.step(model).odd
+        assert precision == "fp16" and not update.step(model).nonfinite
     assert losses["loss"].dtype == outputs["pred_rotmat"].dtype == outputs["pred_vertices"].dtype == torch.float32
     found = [parameter.grad / update.scale for parameter in model.parameters() if parameter.grad is not None]
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == torch.float32 and (a - b).norm() < 0.1 * b.norm() + 1e-4 * max(e.norm() for e in expected)
-    assert update.step(model).taken
+    assert update.step(model).applied
 
 
 def accumulate(process: int, place, port: int, results):
@@ -237,7 +237,7 @@ def accumulate(process: int, place, port: int, results):
             own["pose"][0] = NAN
         update = Update(build_optimizer(model, 1e-3))
         losses, _, _ = program.add_gradient(model, criterion, own, update, CPU, args)
-        spoilt = not losses["loss"].isfinite(), not update.step(unwrap(model)).taken
+        spoilt = not losses["loss"].isfinite(), not update.step(unwrap(model)).applied
         results.put((process, found, flags, spoilt))
 
 
@@ -298,7 +298,7 @@ def train_a_step(state, criterion, watch, batch, device, args):
     program.set_lr(state.update.optimizer, 1e-4)
     outcome = state.update.step(state.model)
     state.add_losses(losses, outcome)
-    watch.note(outcome.odd, state.step, losses, batch)
+    watch.add(outcome.nonfinite, state.step, losses, batch)
 
 
 @pytest.mark.parametrize("backbone", [("--backbone=movenet",), ("--hrnet_type=w18",)])
@@ -312,7 +312,7 @@ def test_a_step_never_waits_for_the_device(place, tmp_path, monkeypatch, backbon
     args, model, criterion = build(place, *backbone, *(flags if "movenet" in backbone[0] else flags[:3]))
     model, criterion = model.to(meta).train(), criterion.to(meta).train()
     update = Update(build_optimizer(model, 1e-3, 0.01), RunningAverage(model, 0.99), 1.0, scaled=True)
-    state, watch = RunState(model, update, 10, 4), FiniteWatch(tmp_path, 10)
+    state, watch = RunState(model, update, 10, 4), NonfiniteLog(tmp_path, 10)
     batch = to_device(batch_of(4, movenet="movenet" in backbone[0]), meta)
     with NoWaiting((*model.buffers(), *criterion.buffers())):
         train_a_step(state, criterion, watch, batch, meta, args)
@@ -346,7 +346,7 @@ def test_a_step_on_a_gpu_never_synchronises(place, tmp_path, backbone, precision
     )
     model, criterion = model.to(device).train(), criterion.to(device).train()
     update = Update(build_optimizer(model, 1e-3, 0.01), RunningAverage(model, 0.99), 1.0, precision == "fp16")
-    state, watch = RunState(model, update, 10, 4), FiniteWatch(tmp_path, 10)
+    state, watch = RunState(model, update, 10, 4), NonfiniteLog(tmp_path, 10)
     batch = batch_of(4, movenet="movenet" in backbone[0])
     batches = [{name: v.pin_memory() if isinstance(v, torch.Tensor) else v for name, v in batch.items()}] * 3
     for step, moved in enumerate(on_device(batches, device)):
@@ -359,12 +359,12 @@ def test_a_step_on_a_gpu_never_synchronises(place, tmp_path, backbone, precision
 
 
 def test_the_watch_hears_of_a_step_at_the_next(tmp_path):
-    watch = FiniteWatch(tmp_path, 2)
+    watch = NonfiniteLog(tmp_path, 2)
     losses, batch = {"loss": torch.tensor(NAN)}, {"index": torch.tensor([3, 4])}
     for step, odd in enumerate((True, False, True)):
-        watch.note(torch.tensor(odd), step, losses, batch)
+        watch.add(torch.tensor(odd), step, losses, batch)
     assert watch.path.read_text().count("\n") == 1
-    watch.note(torch.tensor(True), 3, losses, batch | {"image_id": ["a", "b"]})
+    watch.add(torch.tensor(True), 3, losses, batch | {"image_id": ["a", "b"]})
     with pytest.raises(UserError, match="2 steps in a row, up to step 3"):
         watch.finish()
     assert watch.path.read_text().splitlines()[-1].endswith('"losses": {"loss": null}, "images": ["a", "b"]}')

@@ -1,4 +1,4 @@
-"""Rows of a data set that could not be read: counted, named, and too many of them end the run."""
+"""Log of data set rows that cannot be used; too many of them end the run."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -7,22 +7,22 @@ from pathlib import Path
 from utils.errors import UserError
 from utils.process import rank
 
-LIMIT = 0.01  # share of bad rows that a run bears
-SHOWN = 3
+LIMIT = 0.01  # largest share of bad rows
+SHOWN = 3  # rows that are printed; the file has all
 
 
-class RowReport:
-    """Takes `bad_rows` (datasets/sampler.py) out of batches on their way to the network.
+class BadRowLog:
+    """Removes `bad_rows` (datasets/sampler.py) from batches and logs them.
 
-    folder: where `bad_rows_rankR.jsonl` appears, a line {"set", "row", "why"} for each; None: they are printed alone.
+    folder: for `bad_rows_rankR.jsonl`, one line {"set", "row", "why"} per row; None: rows are only printed.
     """
 
     def __init__(self, folder: Path | None):
         self.path = folder / f"bad_rows_rank{rank()}.jsonl" if folder else None
         self.known: set[tuple[str, int]] = set()
 
-    def take(self, batches: Iterable[dict], name: str, num_rows: int) -> Iterator[dict]:
-        """The batches of a pass over num_rows rows of the set `name`. UserError when over 1 % of them are bad."""
+    def filter(self, batches: Iterable[dict], name: str, num_rows: int) -> Iterator[dict]:
+        """Batches of a pass over the num_rows rows of the set `name`. UserError if more than 1 % of them are bad."""
         count = 0
         for batch in batches:
             for row, why in batch.pop("bad_rows", ()):

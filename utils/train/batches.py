@@ -1,4 +1,4 @@
-"""Batches on their way to the device and through the network."""
+"""Moving batches to the device, and splitting them."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def to_device(batch: dict, device: torch.device) -> dict:
-    """All tensors of a batch on the device, those of an inner dict, too; the rest as it is."""
+    """Move all tensors of a batch to the device, also those of inner dicts."""
 
     def move(value):
         if isinstance(value, dict):
@@ -19,7 +19,7 @@ def to_device(batch: dict, device: torch.device) -> dict:
 
 
 def on_device(batches: Iterable[dict], device: torch.device) -> Iterator[dict]:
-    """The batches on the device. A GPU copies the next one, from pinned memory, while it computes with this one."""
+    """Move batches to the device. A GPU copies the next batch from pinned memory while it computes."""
     if device.type != "cuda":
         for batch in batches:
             yield to_device(batch, device)
@@ -37,11 +37,11 @@ def on_device(batches: Iterable[dict], device: torch.device) -> Iterator[dict]:
 
 
 def _arrived(batch: dict, done: torch.cuda.Event) -> dict:
-    """A batch that was copied beside the computation, for which the computation waits."""
+    """Let the computation wait for a batch that was copied on another stream."""
     computation = torch.cuda.current_stream()
     computation.wait_event(done)
     for tensor in _tensors(batch):
-        tensor.record_stream(computation)  # its memory is not given away while still in use
+        tensor.record_stream(computation)  # keeps its memory until the computation is done
     return batch
 
 
@@ -54,7 +54,7 @@ def _tensors(batch: dict) -> Iterator[Tensor]:
 
 
 def split_batch(batch: dict, num_parts: int) -> list[tuple[dict, float]]:
-    """A batch in parts as equal as can be, each with its share of the rows; no more parts than rows."""
+    """Split a batch into parts of nearly equal size -> (part, share of the rows) each; at most one part per row."""
     num_rows = len(next(_tensors(batch)))
     sizes = [len(range(i, num_rows, num_parts)) for i in range(min(num_parts, num_rows))]
     columns = _split(batch, sizes)

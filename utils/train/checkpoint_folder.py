@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which there are, which is the newest whole one, which may go."""
+"""The folder of a run's checkpoints: the newest intact one, saving, and deleting old ones."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from utils.process import is_main
 from utils.train.distributed import any_rank, from_rank_zero
 
 NAME = re.compile(r"epoch_(?P<epoch>\d+)\.pt|step_(?P<in_epoch>\d+)_(?P<step>\d+)\.pt")
-STEPS_KEPT = 2  # one more than needed, in case the disk damages the newest
+STEPS_KEPT = 2  # one more than needed, in case the newest gets damaged
 
 
 def checkpoint_name(epoch: int, step: int | None = None) -> str:
@@ -22,29 +22,29 @@ def checkpoint_name(epoch: int, step: int | None = None) -> str:
 
 
 class CheckpointFolder:
-    """`logs/EXP/checkpoints`. Rank 0 alone writes; the others call the same methods and get the same answers.
+    """`logs/EXP/checkpoints`. Only rank 0 writes; all ranks call the same methods and get the same results.
 
-    keep_last: how many finished epochs stay; 0: all. Of those inside an epoch the newest two stay until it is over.
-    `best.pt` is the one whose validation was best.
+    keep_last: number of finished epochs to keep; 0: all. Within an epoch, the newest two checkpoints are kept until
+    it is finished. `best.pt` has the best validation result.
     """
 
     def __init__(self, folder: Path, keep_last: int = 0):
         self.folder, self.keep_last = folder, keep_last
         self.saved: Path | None = None
-        self.failed: str | None = None  # why the last attempt to save did not succeed
+        self.failed: str | None = None  # why the last save failed
 
     def oldest_to_newest(self) -> list[Path]:
-        """All checkpoints by what they had behind them, whole or not."""
+        """All checkpoints in training order, intact or not."""
         matches = {path: NAME.fullmatch(path.name) for path in self.folder.glob("*.pt")}
         return sorted((path for path, match in matches.items() if match), key=lambda path: _position(matches[path]))
 
     def newest_intact(self) -> Path | None:
-        """The newest that is whole, None where there is none. Damaged ones are named and passed over."""
+        """The newest intact checkpoint, or None. Damaged ones are reported and skipped."""
         for path in reversed(self.oldest_to_newest() if is_main() else []):
             if is_intact(path):
                 found = path
                 break
-            print(f"warning: {path} is damaged or cut short, the one before it is taken", flush=True)
+            print(f"warning: {path} is damaged or incomplete; using the one before it", flush=True)
         else:
             found = None
         name = from_rank_zero(found.name if found else "")
@@ -55,7 +55,7 @@ class CheckpointFolder:
         return self.folder / name
 
     def save(self, content: dict):
-        """Write a checkpoint (RunState.content). Where that fails, say so and keep what there is."""
+        """Write a checkpoint (RunState.content). If that fails, print a warning and keep the older ones."""
         within = content["step"] if content["step"] < content["num_steps"] else None
         path = self.folder / checkpoint_name(content["epoch"], within)
         if path == self.saved or not is_main():
@@ -67,10 +67,10 @@ class CheckpointFolder:
         except UserError as error:
             self.failed = str(error)
             newest = self.oldest_to_newest()[-1:] or ["none"]
-            print(f"warning: {error}; training goes on, the newest checkpoint is {newest[0]}", flush=True)
+            print(f"warning: {error}; training continues, the newest checkpoint is {newest[0]}", flush=True)
 
     def keep_best(self):
-        """Make best.pt the one just saved; costs no room where the file system has hard links."""
+        """Make best.pt the checkpoint just saved; a hard link if the file system has them."""
         if not is_main() or self.failed or self.saved is None:
             return
         try:
@@ -83,12 +83,12 @@ class CheckpointFolder:
             print(f"warning: {error}; best.pt stays as it was", flush=True)
 
     def require_saved(self):
-        """At the end of a run: UserError on all ranks where its last state could not be written."""
+        """UserError on all ranks if the last state of the run could not be written."""
         if any_rank(self.failed is not None)[0]:
-            raise UserError(f"the end of this run is not saved: {self.failed or 'see the warning of rank 0'}")
+            raise UserError(f"the last state of this run is not saved: {self.failed or 'see the warning of rank 0'}")
 
-    def go_on_from(self, path: Path | None):
-        """This one need not be saved again; what killed runs left half written goes away."""
+    def resume_from(self, path: Path | None):
+        """Remember that this checkpoint exists already; delete temporary files of killed runs."""
         self.saved = path
         for leftover in self.folder.glob(".*.pt") if is_main() else ():
             leftover.unlink(missing_ok=True)
@@ -105,7 +105,7 @@ class CheckpointFolder:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a file of torch.save is whole: its table of contents at the end, every part with its checksum."""
+    """Whether a torch.save file is intact: its table of contents and the checksum of every entry."""
     try:
         with zipfile.ZipFile(path) as file:
             return file.testzip() is None
@@ -114,7 +114,7 @@ def is_intact(path: Path) -> bool:
 
 
 def _position(match: re.Match) -> tuple[int, int]:
-    """Epochs and steps behind a checkpoint."""
+    """Finished epochs and steps of a checkpoint."""
     if match["epoch"]:
         return int(match["epoch"]) + 1, 0
     return int(match["in_epoch"]), int(match["step"])

@@ -1,7 +1,6 @@
-"""One process or many: the same few calls work in both cases.
+"""Communication between processes. With a single process, every function works without communication.
 
-A launcher (torchrun, or python -m torch.distributed.launch --use_env) says in the environment who we are. Without one
-there is a single process and no process group.
+A launcher (torchrun, or python -m torch.distributed.launch --use_env) sets rank and world size in the environment.
 """
 
 import functools
@@ -23,17 +22,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from utils.errors import UserError
 from utils.process import is_main, print_once, rank, world_size
-from utils.train.heartbeat import RANK_ZERO_GRACE, Peers
+from utils.train.heartbeat import RANK_ZERO_GRACE, Heartbeat
 
-# how gloo, NCCL and the launcher's store say that somebody has left
+# messages of gloo, NCCL and the launcher's store when a process is gone
 BROKEN_CONNECTION = re.compile(r"gloo|nccl|connection (was )?(closed|reset|refused)|broken pipe", re.IGNORECASE)
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Connect the processes of a launcher (NCCL between GPUs, gloo between CPUs); nothing to do without one.
+    """Connect the processes of a launcher, by NCCL between GPUs and gloo between CPUs; without one, do nothing.
 
-    An error inside is told in one line by one process, and ends all of them: see utils/train/heartbeat.py.
+    An error inside is reported in one line by one process and ends all of them (heartbeat.py).
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -42,36 +41,38 @@ def process_group(device: torch.device) -> Iterator[None]:
         return
     _connect("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    with Peers(rank(), world_size(), from_rank_zero(uuid.uuid4().hex), address) as peers:
+    with Heartbeat(rank(), world_size(), from_rank_zero(uuid.uuid4().hex), address) as heartbeat:
         try:
             yield
         except UserError as error:
-            peers.tell(error)
+            heartbeat.report(error)
         except RuntimeError as error:
             if not BROKEN_CONNECTION.search(str(error)) and not isinstance(error, dist.DistError):
                 raise
-            peers.tell_who_is_lost()
+            heartbeat.report_lost_process()
     dist.destroy_process_group()
 
 
 def _connect(backend: str):
     """Join the process group."""
-    # A launcher may keep its store over restarts, where gloo would find the addresses of dead processes. Launchers of
-    # several machines count restarts differently, so that each start needs a store of its own there.
+    # A launcher may keep its store over restarts, and gloo would then find the addresses of dead processes: a prefix
+    # for each restart avoids this. Launchers of several machines count restarts differently: they need new stores.
     several = int(os.environ.get("GROUP_WORLD_SIZE", 1)) > 1
     attempt = "" if several else f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
     if several and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        print_once("hint: set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, else it cannot restart the run")
+        print_once("hint: set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, or torchrun cannot restart this run")
     try:
         store, *who = next(rendezvous("env://"))
         dist.init_process_group(backend, store=dist.PrefixStore(attempt, store), rank=who[0], world_size=who[1])
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0][:200]
-        raise UserError(f"the {world_size()} processes cannot connect ({reason}); is one of them gone?") from error
+        raise UserError(
+            f"the {world_size()} processes cannot connect ({reason}); check that all of them are running"
+        ) from error
 
 
 def seed_everything(*key: int):
-    """Seed Python, numpy and torch of this process from whole numbers >= 0: a stream of its own for every key."""
+    """Seed Python, numpy and torch from a key of integers >= 0; each key gives an independent stream."""
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
     random.seed(seed)
     np.random.seed(seed)
@@ -79,27 +80,27 @@ def seed_everything(*key: int):
 
 
 def data_parallel(model: nn.Module, find_unused_parameters: bool = False) -> nn.Module:
-    """The model, its gradients averaged over the processes where there are several."""
+    """The model, wrapped so that gradients are averaged over the processes, if there are several."""
     if not dist.is_initialized():
         return model
-    # Before each step rank 0's buffers go to the others. Batch norm needs that; the body model's 34 MB never change.
+    # DDP broadcasts rank 0's buffers before each step. Batch norm needs that; the body model's constant 34 MB do not.
     constants = [name for name, _ in model.named_buffers() if name not in model.state_dict()]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, constants)
     return DistributedDataParallel(model, find_unused_parameters=find_unused_parameters, gradient_as_bucket_view=True)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model itself, without its data-parallel wrapper: no communication, no `module.` in its keys."""
+    """The model without its data-parallel wrapper: no communication, no `module.` in its keys."""
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
-def keep_gradients_here(model: nn.Module, keep: bool = True):
-    """A context in which forward and backward passes add up gradients without averaging them over the processes."""
-    return model.no_sync() if keep and isinstance(model, DistributedDataParallel) else nullcontext()
+def without_gradient_sync(model: nn.Module, active: bool = True):
+    """Context in which backward passes add up gradients without averaging them over the processes."""
+    return model.no_sync() if active and isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def broadcast_buffers(model: nn.Module):
-    """Give every process the batch norm statistics of rank 0, which are those that checkpoints hold."""
+    """Broadcast the batch norm statistics of rank 0, which checkpoints hold."""
     if dist.is_initialized():
         saved = model.state_dict(keep_vars=True)
         for name, buffer in model.named_buffers():
@@ -108,7 +109,7 @@ def broadcast_buffers(model: nn.Module):
 
 
 def mean_over_ranks(values: Tensor) -> Tensor:
-    """The mean of a tensor over all processes, known to each of them."""
+    """Mean of a tensor over all processes, on each of them."""
     if not dist.is_initialized():
         return values
     values = values.clone()
@@ -117,34 +118,34 @@ def mean_over_ranks(values: Tensor) -> Tensor:
 
 
 def any_rank(*flags: bool) -> list[bool]:
-    """Which of these flags are set on any process, known to each of them. Waits for all."""
+    """For each flag, whether it is set on any process. Waits for all processes."""
     if not dist.is_initialized():
         return [bool(flag) for flag in flags]
     values = torch.tensor([int(bool(flag)) for flag in flags])
-    dist.all_reduce(values, dist.ReduceOp.MAX)  # on the CPU, also beside NCCL
+    dist.all_reduce(values, dist.ReduceOp.MAX)  # on the CPU, also with NCCL
     return values.bool().tolist()
 
 
 class SharedFlag:
-    """Whether a flag is set on any process, told a call late, so that no process waits for another."""
+    """Whether a flag is set on any process, one call late, so that no process waits for another."""
 
     def __init__(self):
         self._value, self._sent = torch.zeros(1, dtype=torch.int32), None
 
     def __call__(self, flag: bool) -> bool:
-        """What the processes said at the call before, known to each of them; alone, the flag itself."""
+        """Set the flag of this process -> whether any process set it at the previous call; alone: the flag itself."""
         if not dist.is_initialized():
             return bool(flag)
         if self._sent is not None:
             self._sent.wait()
         known = bool(self._value)
         self._value = torch.tensor([int(bool(flag))], dtype=torch.int32)
-        self._sent = dist.all_reduce(self._value, dist.ReduceOp.MAX, async_op=True)  # on the CPU, also beside NCCL
+        self._sent = dist.all_reduce(self._value, dist.ReduceOp.MAX, async_op=True)  # on the CPU, also with NCCL
         return known
 
 
 def from_rank_zero(text: str) -> str:
-    """The text that rank 0 gives, known to all."""
+    """The text of rank 0, on all processes."""
     if not dist.is_initialized():
         return text
     size = torch.tensor([len(text.encode())])
@@ -157,7 +158,7 @@ def from_rank_zero(text: str) -> str:
 
 
 def gather_states(state: dict) -> list[dict]:
-    """A dict of tensors and plain values from each process -> all of them on each, by rank."""
+    """A dict of tensors and plain values of each process -> the list of all of them, by rank."""
     if not dist.is_initialized():
         return [state]
     file = io.BytesIO()
@@ -169,7 +170,7 @@ def gather_states(state: dict) -> list[dict]:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """rows (N_rank, K), N_rank different on each process and possibly 0 -> (sum of N_rank, K) on all of them."""
+    """rows (N_rank, K), where N_rank may differ between processes and be 0 -> (sum of N_rank, K) on all of them."""
     if not dist.is_initialized():
         return rows
     counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(world_size())]
@@ -182,11 +183,11 @@ def gather_rows(rows: Tensor) -> Tensor:
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
-def let_rank_zero_speak(main):
-    """Decorate a command's main(): an error that all ranks run into is told once, by rank 0.
+def report_error_once(main):
+    """Decorator of a command's main(): an error that all ranks raise is reported once, by rank 0.
 
-    For errors before the processes are connected (then process_group does it better). The others give it a moment; its
-    exit makes the launcher end them. If it does not, the error is theirs alone.
+    This is for errors before process_group connects the processes. The other ranks wait a few seconds: when rank 0
+    exits with the same error, the launcher ends them. If it does not, they report their own error.
     """
 
     @functools.wraps(main)

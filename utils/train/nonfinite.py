@@ -1,7 +1,7 @@
-"""Notice when training leaves the finite numbers: write down what caused it, stop when it goes on.
+"""Log of nonfinite training steps; too many in a row end the run.
 
-Whether a step was finite is known on the device, which leaves it out by itself (update.py). Here the host is
-told, a step later, so that it never waits for the device to catch up.
+The device decides whether a step is finite and skips it (update.py). The host reads the flag one step later, so that it
+never waits for the device.
 """
 
 import json
@@ -18,7 +18,7 @@ from utils.train.logger import to_json
 
 
 def fetch(values: Tensor) -> Callable[[], list[float]]:
-    """Start bringing a few numbers to the host -> what gives them, and waits for them if called too early."""
+    """Start copying a few numbers to the host -> a function that waits for them and returns them."""
     if values.device.type != "cuda":
         return values.tolist
     host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
@@ -33,11 +33,11 @@ def fetch(values: Tensor) -> Callable[[], list[float]]:
     return read
 
 
-class FiniteWatch:
-    """Counts steps in a row whose loss or gradient is not finite, and lists the images behind them.
+class NonfiniteLog:
+    """Counts nonfinite steps in a row and lists their images.
 
-    folder: where `not_finite_rankR.jsonl` appears, one line per such step with its losses and `image_id`s; limit: steps
-    in a row that end the run.
+    folder: for `not_finite_rankR.jsonl`, one line per such step with its losses and `image_id`s. limit: number of steps
+    in a row that ends the run.
     """
 
     def __init__(self, folder: Path, limit: int):
@@ -45,26 +45,26 @@ class FiniteWatch:
         self.limit, self.in_a_row = limit, 0
         self.pending: deque[tuple[Callable[[], list[float]], int, tuple[str, ...], dict]] = deque()
 
-    def note(self, odd: Tensor, step: int, losses: dict[str, Tensor], batch: dict):
-        """Tell how a step went on any rank, odd () bool on the device. UserError after `limit` bad ones in a row.
+    def add(self, nonfinite: Tensor, step: int, losses: dict[str, Tensor], batch: dict):
+        """Add a step; nonfinite () bool on the device. UserError after `limit` nonfinite steps in a row.
 
-        All ranks must call this, and hear of a step at the next one's.
+        All ranks must call this. A step is judged at the next call.
         """
-        values = torch.stack([odd.float(), *(loss.detach().float() for loss in losses.values())])
+        values = torch.stack([nonfinite.float(), *(loss.detach().float() for loss in losses.values())])
         who = {name: batch[name] for name in ("image_id", "index") if name in batch}
         self.pending.append((fetch(values), step, tuple(losses), who))
         if len(self.pending) > 1:
             self._judge(*self.pending.popleft())
 
     def finish(self):
-        """Hear of the last steps, too."""
+        """Judge the steps that are left."""
         while self.pending:
             self._judge(*self.pending.popleft())
 
     def _judge(self, read: Callable[[], list[float]], step: int, names: tuple[str, ...], who: dict):
-        odd, *values = read()
-        self.in_a_row = self.in_a_row + 1 if odd else 0
-        if not odd:
+        nonfinite, *values = read()
+        self.in_a_row = self.in_a_row + 1 if nonfinite else 0
+        if not nonfinite:
             return
         images = who.get("image_id") or who["index"].tolist()
         finite = all(abs(value) < float("inf") for value in values)
@@ -76,6 +76,6 @@ class FiniteWatch:
             print(f"cannot write {self.path} ({error.strerror}): {json.dumps(images)}", flush=True)
         if self.in_a_row >= self.limit:
             raise UserError(
-                f"loss or gradient not finite in {self.limit} steps in a row, up to step {step}: see the images in "
-                f"{self.path}; go on from the last checkpoint with lower --lr, --clip_grad 1 or --precision fp32"
+                f"loss or gradient nonfinite in {self.limit} steps in a row, up to step {step}: see the images in "
+                f"{self.path}; resume from the last checkpoint with lower --lr, --clip_grad 1 or --precision fp32"
             )

@@ -1,17 +1,17 @@
-"""The optimiser, its weight decay, and the running average of the weights."""
+"""The optimiser, its weight decay and learning rate, and the running average of the weights."""
 
 import copy
+import math
 
 import torch
 from torch import Tensor, nn
 
 
 def build_optimizer(model: nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
-    """Adam; with weight decay AdamW (Loshchilov and Hutter, ICLR 2019), which spares what is no matrix.
+    """Adam; with weight decay, AdamW (Loshchilov and Hutter, ICLR 2019).
 
-    One fused kernel goes over all weights, and can leave them on a word of the device (update.py). Biases, norms,
-    gates, tables of positions and the like have a meaning of their own at zero or none at all: only weights of linear
-    and convolution layers decay.
+    Only weights of linear and convolution layers decay: biases, norms, gates and position tables do not. The optimiser
+    is fused, and can skip a step by a flag on the device (update.py).
     """
     if not weight_decay:
         return torch.optim.Adam(model.parameters(), lr=lr, fused=True)
@@ -25,9 +25,10 @@ def build_optimizer(model: nn.Module, lr: float, weight_decay: float = 0.0) -> t
 
 
 class RunningAverage(nn.Module):
-    """Exponential moving average of a network's weights; `module` is the network, frozen, `n_averaged` counts.
+    """Exponential moving average of a network's weights.
 
-    Young averages forget faster, (1 + n) / (10 + n), so that a random start does not linger.
+    `module` is the averaged network, without gradients; `n_averaged` counts the steps. The decay of step n is
+    min(decay, (1 + n) / (10 + n)), so that the random start is forgotten soon.
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -37,18 +38,34 @@ class RunningAverage(nn.Module):
         self.register_buffer("n_averaged", torch.zeros((), dtype=torch.long, device=device))
 
     @torch.no_grad()
-    def update_parameters(self, model: nn.Module, taken: Tensor | None = None):
-        """Take in the weights of the network after a step, unless `taken`, a bool on its device, says there was none.
+    def update_parameters(self, model: nn.Module, applied: Tensor | None = None):
+        """Average in the weights of the network after a step; applied () bool on its device: False skips the step.
 
-        Statistics of batch norm belong to the newest weights' inputs, and follow them.
+        Buffers, such as the statistics of batch norm, are copied, not averaged.
         """
         n = self.n_averaged.float()
         keep = ((1 + n) / (10 + n)).clamp(max=self.decay) * (n > 0)
-        share = 1 - keep if taken is None else (1 - keep) * taken
+        share = 1 - keep if applied is None else (1 - keep) * applied
         averaged, current = list(self.module.parameters()), list(model.parameters())
         torch._foreach_lerp_(averaged, current, [share] * len(current))
         own, new = (network.state_dict(keep_vars=True) for network in (self.module, model))
         for name, value in own.items():
             if not isinstance(value, nn.Parameter):
                 value.copy_(new[name])
-        self.n_averaged += 1 if taken is None else taken
+        self.n_averaged += 1 if applied is None else applied
+
+
+def lr_factor(step: int, total_steps: int, warmup_steps: int = 0, schedule: str = "constant") -> float:
+    """Factor on the base learning rate at a step (the first is 0): linear warm-up, then constant or cosine to 0."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if schedule == "constant":
+        return 1.0
+    done = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
+    return (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float):
+    """Set the learning rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr

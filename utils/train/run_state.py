@@ -1,5 +1,6 @@
-"""Where a training run stands: all that its next step depends on, so that going on equals never having stopped."""
+"""The state of a training run: everything its next step depends on, so that a resumed run is bit-identical."""
 
+import hashlib
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from utils.errors import UserError
+from utils.paths import ROOT
 from utils.process import print_once, rank, world_size
-from utils.train.code_version import code_version
 from utils.train.distributed import gather_states, mean_over_ranks, seed_everything
 from utils.train.update import Outcome, Update
 
 
 @dataclass
 class RunState:
-    """A run after `step` steps of epoch `epoch`, which has `num_steps`; each step takes `batch_size` rows per process.
+    """A run after `step` of the `num_steps` steps of epoch `epoch`; a step uses `batch_size` rows per process.
 
-    totals: sums of this process's losses over those steps, and last the number of steps behind them.
+    totals: sums of this process's losses over the applied steps of the epoch; the last entry is their number.
     """
 
     model: nn.Module
@@ -30,11 +31,11 @@ class RunState:
     step: int = 0
     totals: Tensor | None = None
     loss_names: tuple[str, ...] = ()
-    rng: dict | None = None  # to be restored when training goes on
+    rng: dict | None = None  # of the checkpoint, until it is restored
 
     @property
     def global_step(self) -> int:
-        """Steps since the beginning of the run."""
+        """Steps since the start of the run."""
         return self.epoch * self.num_steps + self.step
 
     @property
@@ -49,36 +50,36 @@ class RunState:
 
     @property
     def place(self) -> str:
-        """Where the run stands, in words."""
+        """Position in the run, for messages."""
         return f"after step {self.step} of {self.num_steps} of epoch {self.epoch}"
 
     def next_epoch(self):
-        """Stand at the beginning of the epoch that follows."""
+        """Move to the start of the next epoch."""
         self.epoch, self.step, self.totals, self.rng = self.epoch + 1, 0, None, None
 
     def prepare_random(self, seed: int):
-        """Random numbers of an epoch are a stream of their own, or go on where the checkpoint was written."""
+        """Seed the generators for this epoch, or restore their state from the checkpoint."""
         seed_everything(seed, self.epoch, rank(), *([self.step] if self.step else []))
         if self.rng:
             _set_rng(self.rng)
             self.rng = None
 
     def add_losses(self, losses: dict[str, Tensor], outcome: Outcome):
-        """Count the losses of a step if it was taken; stays on the device: reading it would make the GPU wait."""
+        """Add the losses of a step if it was applied. Stays on the device: reading a value would make the GPU wait."""
         self.loss_names = tuple(losses)
         values = torch.stack([loss.detach() for loss in losses.values()])
-        values = torch.where(outcome.taken, torch.cat((values, torch.ones_like(values[:1]))), 0.0)
+        values = torch.where(outcome.applied, torch.cat((values, torch.ones_like(values[:1]))), 0.0)
         self.totals = values if self.totals is None else self.totals + values
 
     def mean_losses(self) -> dict[str, float]:
-        """Every loss, mean over the steps taken in this epoch and over processes."""
+        """Each loss: mean over the applied steps of this epoch and over processes."""
         if self.totals is None:
             return {}
         means = mean_over_ranks(self.totals[:-1] / self.totals[-1])
         return dict(zip(self.loss_names, means.tolist(), strict=True))
 
     def content(self, config: dict, options: dict) -> dict:
-        """A checkpoint (utils/checkpoint.py), the same on every process, each of which must call this."""
+        """A checkpoint (utils/checkpoint.py), equal on all processes; all of them must call this."""
         own = {"rng": _get_rng(), "totals": None if self.totals is None else self.totals.cpu()}
         return {
             "model": self.model.state_dict(),
@@ -95,7 +96,7 @@ class RunState:
         }
 
     def restore(self, content: dict, path: Path, options: dict, device: torch.device):
-        """Stand where a checkpoint was written. UserError where it does not fit the flags; says what is different."""
+        """Restore a checkpoint and print what differs from its run. UserError if it does not fit the flags."""
         try:
             self.model.load_state_dict(content["model"])
             self.update.load_state_dict(content)
@@ -113,20 +114,20 @@ class RunState:
                 self.totals = None if totals is None else totals.to(device)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
             raise UserError(
-                f"{path} cannot be gone on with under these flags ({error}): start from it by --load_checkpoint instead"
+                f"{path} cannot be resumed with these flags ({error}): use --load_checkpoint to start from its weights"
             ) from error
         if differences:
-            print_once(f"going on, though not to the last digit; other than at the start: {'; '.join(differences)}")
+            print_once(f"resumed, but not bit-identical, because these differ: {'; '.join(differences)}")
 
     def _find_place(self, content: dict):
-        """The place in an epoch of other steps: as far as then, in rows; no row twice, less than a step left out."""
+        """Find the step for the same number of rows: no row is used twice, less than one step is skipped."""
         rows = content["step"] * content["rows_per_step"]
         over = content["step"] >= content["num_steps"]
         self.step = self.num_steps if over else min(-(-rows // (self.batch_size * world_size())), self.num_steps)
 
 
 def _differences(then: dict, now: dict) -> list[str]:
-    """Options that matter to the numbers and have changed: "lr 0.0002 (was 0.0001)"."""
+    """Changed options that affect the numbers: "--lr 0.0002 (was 0.0001)"."""
     free = {"auto_load", "load_checkpoint", "metrics_json", "num_workers", "save_steps", "save_epochs", "keep_last"}
     free |= {"summary_steps", "val_batch_size", "eval_epochs", "max_not_finite", "data_root"}
     free |= {"num_epochs"} if now.get("lr_schedule") == "constant" else set()
@@ -135,14 +136,14 @@ def _differences(then: dict, now: dict) -> list[str]:
 
 
 def _plain(value):
-    """An option as a checkpoint can hold it."""
+    """An option as a value that a checkpoint can hold."""
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def _get_rng() -> dict:
-    """The state of every random generator of this process."""
+    """State of all random generators of this process."""
     name, keys, *rest = np.random.get_state()
     version, numbers, gauss = random.getstate()
     return {
@@ -165,3 +166,12 @@ def _set_rng(state: dict):
 
 def _number(value) -> int | float:
     return value.item() if isinstance(value, np.generic) else value
+
+
+def code_version() -> str:
+    """First 12 digits of a SHA-256 over main.py, models, datasets and utils; needs no git."""
+    digest = hashlib.sha256()
+    folders = (ROOT / name for name in ("models", "datasets", "utils"))
+    for path in sorted([ROOT / "main.py", *(path for folder in folders for path in folder.rglob("*.py"))]):
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]

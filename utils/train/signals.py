@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: it finishes its step, saves and leaves, instead of losing what it did."""
+"""Signals that end a run: it finishes its step, saves a checkpoint and exits."""
 
 import os
 import signal
@@ -6,15 +6,15 @@ import threading
 import time
 from types import FrameType
 
-# what clusters send before they take a machine away, and Ctrl-C
+# sent by clusters before they take a machine away, and by Ctrl-C
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SAME_REQUEST = 2.0  # seconds; a launcher passes on the Ctrl-C that its processes got as well
 
 
 class Interrupt:
-    """Inside its `with` block, `received` names the first signal that came, None before. Nothing is interrupted.
+    """Inside its `with` block, `received` is the name of the first signal, or None. The program continues.
 
-    A further Ctrl-C, after the moment in which a launcher repeats the first, ends the program at once.
+    A second Ctrl-C ends the program at once, except within the seconds in which a launcher repeats the first.
     """
 
     def __init__(self):
@@ -31,21 +31,21 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None):
-        if os.getpid() != self._process:  # a loader worker, in the moment before it ignores signals
+        if os.getpid() != self._process:  # a loader worker that does not ignore signals yet
             return
         if self.received is None:
             self.received, self._time = signal.Signals(number).name, time.monotonic()
-            # print() is not safe here: the signal may have come in the midst of another one
+            # print() is not safe here: the signal may have interrupted another print()
             os.write(2, f"\n{self.received}: saving after this step, then ending\n".encode())
         elif number == signal.SIGINT and time.monotonic() > self._time + SAME_REQUEST:
             raise KeyboardInterrupt
 
 
 def leave_signals_to_parent():
-    """In a loader worker: the training process decides when it ends, even where a signal goes to all processes."""
+    """Call this in a loader worker: only its training process ends it, even if a signal reaches all processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    # SIGTERM is how the parent itself ends its workers, so that it matters who sends it
+    # the parent ends its workers by SIGTERM, so the sender matters
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_for_parent, daemon=True).start()
 

@@ -1,4 +1,7 @@
-"""From a loss to new weights, the host never waiting for the device: that leaves out by itself what is not finite."""
+"""One optimiser step: scaled gradients, clipping, and nonfinite steps skipped on the device.
+
+Nothing here waits for the device: torch.amp.GradScaler would read a number in every step.
+"""
 
 from typing import NamedTuple
 
@@ -12,19 +15,18 @@ STEPS_TO_GROW = 2000
 
 
 class Outcome(NamedTuple):
-    """Of a step, bools on the device, the same on every process."""
+    """Outcome of a step: bools () on the device, equal on all processes."""
 
-    taken: Tensor  # whether the weights have changed
-    odd: Tensor  # whether they have not for a reason that will not go away: no mere overflow of scaled-up gradients
+    applied: Tensor  # the weights have changed
+    nonfinite: Tensor  # skipped, and not because of an overflow that a smaller loss scale avoids
 
 
 class Update:
-    """Adds up gradients, clips them and takes the optimiser's step, unless a loss or the gradient is not finite.
+    """Adds up gradients, clips them and applies the optimiser's step, unless a loss or the gradient is nonfinite.
 
-    optimizer: with fused kernels (build_optimizer), which can leave everything as it is on a word of
-    the device. average: of the weights, or None. clip_grad: largest norm of the gradient, 0: any. scaled: losses are
-    scaled up as far as the gradient stays finite, so that small gradients do not vanish in float16 (Micikevicius et
-    al., ICLR 2018).
+    optimizer: fused (build_optimizer), so that a flag on the device can skip the step. average: of the weights, or
+    None. clip_grad: largest norm of the gradient; 0: no limit. scaled: losses are scaled up while the gradient stays
+    finite, so that small gradients do not vanish in float16 (Micikevicius et al., ICLR 2018).
     """
 
     def __init__(
@@ -39,50 +41,50 @@ class Update:
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         device = self.parameters[0].device
         self.scale = torch.full((), START_SCALE if scaled else 1.0, device=device)
-        self.steps_since = torch.zeros((), device=device)  # the scale has changed or a gradient overflowed
+        self.steps_since = torch.zeros((), device=device)  # since the last change of the scale or overflow
 
     def backward(self, losses: dict[str, Tensor], share: float = 1.0):
-        """Add the gradient of `loss`, counted as this share of the step's.
+        """Add the gradient of `loss`, weighted by its share of the step.
 
-        Where any of the losses is not finite the whole gradient becomes so, and by its mean that of all processes.
+        If any loss is nonfinite, the whole gradient becomes nonfinite, and so does its mean over all processes.
         """
         finite = torch.stack([loss.detach() for loss in losses.values()]).isfinite().all()
         losses["loss"].backward(torch.where(finite, self.scale * share, torch.nan))
 
     def step(self, model: nn.Module) -> Outcome:
-        """Take the step, and forget the gradient."""
+        """Apply the step and reset the gradient."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = nn.utils.get_total_norm(gradients) / self.scale
-        taken = norm.isfinite()
-        self.optimizer.found_inf = (~taken).float()
+        applied = norm.isfinite()
+        self.optimizer.found_inf = (~applied).float()
         self.optimizer.grad_scale = None
         if self.scaled or self.clip_grad:
             self.optimizer.grad_scale = self.scale * (norm / (self.clip_grad or torch.inf)).clamp(min=1)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:
-            self.average.update_parameters(model, taken)
-        odd = ~taken & (self.scale <= 1)
+            self.average.update_parameters(model, applied)
+        nonfinite = ~applied & (self.scale <= 1)
         if self.scaled:
-            self._rescale(taken)
-        return Outcome(taken, odd)
+            self._rescale(applied)
+        return Outcome(applied, nonfinite)
 
-    def _rescale(self, taken: Tensor):
+    def _rescale(self, applied: Tensor):
         """Halve the scale after an overflow, double it after many steps without."""
-        self.steps_since = torch.where(taken, self.steps_since + 1, 0.0)
+        self.steps_since = torch.where(applied, self.steps_since + 1, 0.0)
         grow = self.steps_since >= STEPS_TO_GROW
         self.steps_since = torch.where(grow, 0.0, self.steps_since)
-        self.scale = (self.scale * torch.where(taken, 1.0 + grow, 0.5)).clamp(min=1)
+        self.scale = (self.scale * torch.where(applied, 1.0 + grow, 0.5)).clamp(min=1)
 
     def state_dict(self) -> dict:
-        """What a checkpoint keeps of it."""
+        """The part of a checkpoint that holds optimiser, loss scale and averaged weights."""
         state = {"optimizer": self.optimizer.state_dict(), "loss_scale": [self.scale.item(), self.steps_since.item()]}
         if self.average is not None:
             state |= {"ema": self.average.module.state_dict(), "num_averaged": int(self.average.n_averaged)}
         return state
 
     def load_state_dict(self, state: dict):
-        """Go on from a checkpoint, be it one of an optimiser without fused kernels."""
+        """Restore from a checkpoint, also one of an optimiser that was not fused."""
         optimizer = state["optimizer"]
         groups = [group | {"fused": True, "foreach": None} for group in optimizer["param_groups"]]
         self.optimizer.load_state_dict(optimizer | {"param_groups": groups})

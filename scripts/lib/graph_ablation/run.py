@@ -23,8 +23,7 @@ from utils.options import parse_args
 from utils.process import choose_device
 from utils.train.batches import to_device
 from utils.train.distributed import seed_everything
-from utils.train.optimizer import RunningAverage, build_optimizer
-from utils.train.schedule import lr_factor, set_lr
+from utils.train.optimizer import RunningAverage, build_optimizer, lr_factor, set_lr
 
 VARIANTS = {
     "none": ["--graph=none"],
