@@ -33,14 +33,16 @@ def commands_of(page: Path) -> list[Command]:
     text = page.read_text()
     blocks = re.findall(r"^ *```bash\n(.*?)^ *```", text, re.M | re.S)
     spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S))
-    lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines = [
+        re.sub(r"(^|\s)#.*", "", line).strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()
+    ]
     lines += [span.strip() for span in spans]
     parts = [part.strip() for line in lines for part in re.split(r"&&|;", line)]
     return [_parse(page, part) for part in parts if part.startswith(STARTS)]
 
 
 def _parse(page: Path, text: str) -> Command:
-    words = shlex.split(text, comments=True)
+    words = shlex.split(text)
     at = next((i for i, word in enumerate(words) if word.endswith((".py", ".sh")) and not word.startswith("-")), None)
     if at is None:
         return Command(page.name, "", (), text)
