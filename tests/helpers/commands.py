@@ -33,16 +33,23 @@ def commands_of(page: Path) -> list[Command]:
     text = page.read_text()
     blocks = re.findall(r"^ *```bash\n(.*?)^ *```", text, re.M | re.S)
     spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S))
-    lines = [
-        re.sub(r"(^|\s)#.*", "", line).strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()
-    ]
-    lines += [span.strip() for span in spans]
-    parts = [part.strip() for line in lines for part in re.split(r"&&|;", line)]
-    return [_parse(page, part) for part in parts if part.startswith(STARTS)]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()] + spans
+    commands = [command for line in lines if line.strip().startswith(STARTS) for command in _split(line)]
+    return [_parse(page, words) for words in commands if " ".join(words).startswith(STARTS)]
 
 
-def _parse(page: Path, text: str) -> Command:
-    words = shlex.split(text)
+def _split(line: str) -> list[list[str]]:
+    """A shell line -> the words of each of its commands."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="&;")
+    lexer.whitespace_split = True
+    commands = [[]]
+    for word in lexer:
+        commands.append([]) if word in ("&&", ";") else commands[-1].append(word)
+    return commands
+
+
+def _parse(page: Path, words: list[str]) -> Command:
+    text = " ".join(words)
     at = next((i for i, word in enumerate(words) if word.endswith((".py", ".sh")) and not word.startswith("-")), None)
     if at is None:
         return Command(page.name, "", (), text)
