@@ -39,12 +39,17 @@ def rotvec_to_rotmat(rotvec: Tensor) -> Tensor:
 
 
 def nearest_rotation(matrix: Tensor) -> Tensor:
-    """Matrices (..., 3, 3) -> the nearest rotations in the Frobenius norm (special orthogonal Procrustes)."""
-    u, _, vt = torch.linalg.svd(matrix.double())
-    # a reflection is mended along the direction of the smallest singular value
+    """Matrices (..., 3, 3) -> the nearest rotations in the Frobenius norm (special orthogonal Procrustes).
+
+    nan for a matrix that is not finite.
+    """
+    is_finite = matrix.isfinite().all(-1).all(-1)[..., None, None]
+    # on a CPU the decomposition raises an error for what is not finite
+    u, _, vt = torch.linalg.svd(torch.where(is_finite, matrix, 0).double())
+    # a reflection becomes a rotation along the direction of the smallest singular value
     sign = torch.linalg.det(u @ vt).sign()
     u = torch.cat((u[..., :2], u[..., 2:] * sign[..., None, None]), dim=-1)
-    return (u @ vt).to(matrix.dtype)
+    return torch.where(is_finite, u @ vt, torch.nan).to(matrix.dtype)
 
 
 def project(points: Tensor, cam: Tensor) -> Tensor:

@@ -49,6 +49,15 @@ def test_fitted_camera_equals_the_recorded_one(reference):
     np.testing.assert_allclose(cam, z["cam"], rtol=1e-4, atol=1e-4)
 
 
+def test_the_nearest_rotation_of_what_is_not_finite_is_nan():
+    matrix = torch.eye(3).repeat(2, 3, 1, 1)
+    matrix[0, 1, 2, 2], matrix[1, 0, 0, 1] = torch.nan, torch.inf
+    rotation = nearest_rotation(matrix)
+    is_finite = matrix.isfinite().all(-1).all(-1)
+    assert rotation[~is_finite].isnan().all() and (~is_finite).sum() == 2
+    torch.testing.assert_close(rotation[is_finite], matrix[is_finite])
+
+
 def test_joint_sets_agree():
     assert len(skeleton.SMPL_JOINTS) == len(skeleton.SMPL_PARENTS) == len(skeleton.J24) == 24
     assert all(parent < child for child, parent in enumerate(skeleton.SMPL_PARENTS))
