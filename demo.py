@@ -1,6 +1,6 @@
-"""Bodies from photographs and videos: `python demo.py --img_path samples/im01.png`.
+"""3D bodies from photographs and videos: `python demo.py --img_path samples/im01.png`.
 
-From Python: `predictor = demo.load_predictor()`, then `people = predictor("photo.jpg")` for each picture.
+From Python: `predictor = demo.load_predictor()`, then `people = predictor("photo.jpg")` for each photograph.
 """
 
 import math
@@ -21,7 +21,7 @@ from utils.person import Person
 
 __all__ = ["Predictor", "load_network", "load_predictor"]
 
-BATCH_PIXELS = 40_000_000  # of photographs that are in memory together
+BATCH_PIXELS = 40_000_000  # pixels of the photographs in memory at a time
 
 
 @exit_on_user_error
@@ -58,13 +58,13 @@ def main():
     for failure in failures if len(paths) > 1 else ():
         print(f"error: {failure}", file=sys.stderr)
     if len(failures) == len(paths):
-        raise failures[0] if len(paths) == 1 else UserError(f"none of the {len(paths)} files could be worked on")
+        raise failures[0] if len(paths) == 1 else UserError(f"none of the {len(paths)} files could be processed")
 
 
 def reconstruct_photos(
     predictor: Predictor, results: PhotoResults, paths: list[Path], names: dict, boxes: dict, args
 ) -> list[UserError]:
-    """Write the results of photographs as they are made -> what went wrong with those that have none."""
+    """Reconstruct photographs in batches and write their results -> the errors of those that failed."""
     failures, waiting = [], []
     kinds = args.save & set(PHOTO_KINDS)
     with tqdm(total=len(paths), unit="image", disable=None if len(paths) > 1 else True) as bar:
@@ -101,10 +101,10 @@ def reconstruct_photos(
 
 
 def reconstruct_videos(predictor: Predictor, paths: list[Path], names: dict, boxes: dict, args) -> list[UserError]:
-    """Write the results of videos -> what went wrong with those that have none."""
+    """Reconstruct videos and write their results -> the errors of those that failed."""
     failures = []
     for path in paths:
-        from utils.demo.video_results import VideoResults  # its libraries are not needed for photographs
+        from utils.demo.video_results import VideoResults  # photographs do not need its libraries
 
         try:
             focal = Focal(args.focal, "given") if args.focal else None
@@ -118,13 +118,14 @@ def reconstruct_videos(predictor: Predictor, paths: list[Path], names: dict, box
 
 
 def describe(person: Person, given: bool) -> str:
+    """Where a person is and how it was found; given: by --bbox or --boxes."""
     x, y, width, height = person.bbox.round().astype(int)
     box = f"at x {x}, y {y}, {width} x {height} pixels"
     if given:
         return f"given {box}"
     if person.score is None:
-        return "nobody found: the whole picture is taken for one person (--bbox x,y,w,h names a part of it)"
-    return f"found {box}, sure to {person.score:.0%}"
+        return "nobody found: the whole image is used as one person (choose a part of it with --bbox x,y,w,h)"
+    return f"found {box}, confidence {person.score:.0%}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The one attention layer that everything in the graph transformer is made of."""
+"""The attention layer of the graph transformer."""
 
 import torch
 import torch.nn.functional as F
@@ -7,25 +7,26 @@ from torch import Tensor, nn
 LAYER_NORM_EPS = 1e-12
 
 
-def attend(q: Tensor, seen: Tensor, bias: Tensor | None = None) -> Tensor:
-    """softmax(q seen^T + bias) seen; q (B, Q, C), seen (B, K, C), bias broadcastable to (B, Q, K) -> (B, Q, C).
+def attend(query: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(query context^T + bias) context: the context is both keys and values, the scale is 1.
 
-    Fused, except for training on the CPU: with so few queries the fused backward pass there takes twice the time.
+    query (B, Q, C), context (B, K, C), bias broadcastable to (B, Q, K) -> (B, Q, C).
+    Training on the CPU does not use the fused kernel: with few queries its backward pass takes twice the time.
     """
-    if q.device.type == "cpu" and torch.is_grad_enabled():
-        scores = q @ seen.mT if bias is None else q @ seen.mT + bias
-        return scores.softmax(-1, dtype=torch.float32).to(seen.dtype) @ seen
-    return F.scaled_dot_product_attention(q, seen, seen, attn_mask=bias, scale=1.0)
+    if query.device.type == "cpu" and torch.is_grad_enabled():
+        scores = query @ context.mT if bias is None else query @ context.mT + bias
+        return scores.softmax(-1, dtype=torch.float32).to(context.dtype) @ context
+    return F.scaled_dot_product_attention(query, context, context, attn_mask=bias, scale=1.0)
 
 
 class AttentionLayer(nn.Module):
     """Multi-head attention and a two-layer MLP, each behind a LayerNorm and with a residual connection.
 
-    The queries are normalised, a context of another kind is read as it is.
+    The queries are normalised; a context from the image is not.
 
-    There are few queries and many things to look at, so that no keys and values are made of these: what they would be
-    multiplied by is put into the queries before and into the answers afterwards, q (W x) = (W^T q) x, which is the same
-    with a third less work and memory.
+    Queries are few and pixels are many. So the key and value projections are applied to the queries and to the result
+    of the attention, not to the pixels: q (W x) = (W^T q) x. The result is the same, with a third less compute and
+    memory.
     """
 
     def __init__(self, dim: int, num_heads: int, dropout: float = 0.1, mlp_ratio: int = 2):
@@ -44,13 +45,13 @@ class AttentionLayer(nn.Module):
             nn.Linear(mlp_ratio * dim, dim),
             nn.Dropout(dropout),
         )
-        # adds the same to all scores of a query, of which the softmax takes no notice; kept for published weights
+        # it adds the same number to all scores of a query, which softmax cancels; published weights contain it
         self.to_k.bias.requires_grad_(False)
 
     def forward(self, query: Tensor, context: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-        """query (B, Q, C), context (B, K, C), bias for the softmax, (B or 1, H, Q, K) -> (B, Q, C).
+        """query (B, Q, C), context (B, K, C), bias of the scores (B or 1, H, Q, K) -> (B, Q, C).
 
-        Without a context the queries attend to one another.
+        Without a context it is self-attention among the queries.
         """
         normed = self.norm(query)
         context = normed if context is None else context
@@ -59,7 +60,7 @@ class AttentionLayer(nn.Module):
         q = torch.einsum("bqhd,hdc->bhqc", q, to_k).flatten(1, 2)
         if bias is not None:
             bias = bias.flatten(1, 2).to(q.dtype)
-        seen = attend(q, context.to(q.dtype), bias).unflatten(1, (self.num_heads, -1))
-        attended = torch.einsum("bhqc,hdc->bqhd", seen, to_v).flatten(2) + self.to_v.bias
+        mixed = attend(q, context.to(q.dtype), bias).unflatten(1, (self.num_heads, -1))
+        attended = torch.einsum("bhqc,hdc->bqhd", mixed, to_v).flatten(2) + self.to_v.bias
         query = query + self.dropout(self.out(attended))
         return query + self.mlp(query)

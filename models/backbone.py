@@ -1,4 +1,4 @@
-"""HRNet image features (Sun et al., CVPR 2019) through timm, with a choice of where the weights come from."""
+"""HRNet image features (Sun et al., CVPR 2019) through timm, with a choice of initial weights."""
 
 import re
 from pathlib import Path
@@ -10,8 +10,8 @@ from torch import nn
 from utils.errors import UserError
 from utils.safe_load.limits import check_torch_file
 
-# What an official pose_hrnet checkpoint has beyond a feature extractor, and what it lacks: its last stage fuses only to
-# the finest of the four outputs.
+# Keys that only an official pose_hrnet checkpoint has, and keys that it lacks: its last stage fuses only to the finest
+# of the four outputs.
 POSE_HRNET_EXTRA = re.compile(r"final_layer\.")
 POSE_HRNET_ABSENT = re.compile(r"stage4\.2\.fuse_layers\.[1-3]\.")
 
@@ -20,7 +20,7 @@ def build_hrnet(hrnet_type: str, weights: str | Path | None = None) -> nn.Module
     """HRNet `w18`, `w32` or `w48`: image (B, 3, H, W) -> four maps at strides 4, 8, 16, 32, `.map_channels` wide.
 
     weights: None (random), "imagenet" (downloaded by timm), or the path of an official pose_hrnet checkpoint (COCO).
-    Names of parameters equal the official pose_hrnet's. UserError when the weights are not to be had or do not fit.
+    Parameters have the names of the official pose_hrnet. UserError if the weights are not available or do not fit.
     """
     try:
         backbone = timm.create_model(
@@ -45,7 +45,7 @@ def build_hrnet(hrnet_type: str, weights: str | Path | None = None) -> nn.Module
 
 
 def load_pose_hrnet(backbone: nn.Module, path: Path) -> None:
-    """Fill an HRNet from an official pose_hrnet checkpoint; anything that does not fit is a UserError."""
+    """Load an official pose_hrnet checkpoint into an HRNet; UserError names the first tensor that does not fit."""
     if not path.is_file():
         raise UserError(
             f"HRNet weights not found at {path}: download the official pose_hrnet COCO checkpoint there, "

@@ -1,7 +1,7 @@
 """Bodies in SMPL layout: shape and pose in, mesh and joints out (Loper et al., SMPL, SIGGRAPH Asia 2015).
 
-Runs on the open body of this repository and on the official SMPL files. Frame: metres, y up, the body faces +z, its
-left is +x; a global rotation turns it into any other frame.
+It reads the open body of this repository and the official SMPL files. Frame: metres, y up, the body faces +z, its left
+is +x; a global rotation turns it into any other frame.
 """
 
 import copy
@@ -29,10 +29,10 @@ REMEDY = "give a body in SMPL layout with --smpl_path"
 class BodyModel(nn.Module):
     """Linear blend skinning of a body with 24 joints and 10 shape components.
 
-    No buffer is persistent: what a licence covers never enters a checkpoint.
+    No buffer is persistent, so that no licensed data enters a checkpoint.
 
     Attributes: name; num_vertices V; faces (F, 3) int64; parents (24 ints, the root's is -1); uv (T, 2) in [0, 1] and
-    uv_faces (F, 3) or None; keypoint_regressors, name -> (K, V) ("j17", "j24"; empty where the file has none);
+    uv_faces (F, 3) or None; keypoint_regressors, name -> (K, V) ("j17", "j24"; empty if the file has none);
     mean_params {"pose": (144,), "shape": (10,), "cam": (3,)} or None; flip_vertices (V,), each vertex's mirror image,
     or None.
     """
@@ -55,7 +55,7 @@ class BodyModel(nn.Module):
     ):
         """v_template (V, 3), shapedirs (V, 3, 10), posedirs (V, 3, 207), J_regressor (24, V), weights (V, 24).
 
-        faces (F, 3), uv_faces (F, 3) and flip_vertices (V,) are indices; the rest is as the attributes say.
+        faces (F, 3), uv_faces (F, 3) and flip_vertices (V,) are indices. The others are described with the attributes.
         """
         super().__init__()
         self.name = name
@@ -80,15 +80,15 @@ class BodyModel(nn.Module):
         posedirs = np.reshape(posedirs, (-1, NUM_POSE_FEATURES)).T
         self.has_pose_blend_shapes = bool(np.any(posedirs))
         buffer("posedirs", posedirs if self.has_pose_blend_shapes else np.zeros((NUM_POSE_FEATURES, 0)))
-        # joints are visited level by level of the tree: their order then, and back; the parents of a level in the one
-        # above. Tensors, for lists would be sent to the GPU anew at every use, which makes the host wait.
+        # Joints are processed level by level of the tree. Index tensors: their order by level, its inverse, and the
+        # position of each parent in the level above. Lists would be copied to the GPU at every use, which synchronises.
         visited, places = np.concatenate(self.levels), [level.index(j) for level in self.levels for j in level]
         above = [places[list(visited).index(self.parents[j])] if j else 0 for j in visited]
         for key, index in (("visited", visited), ("order", np.argsort(visited)), ("above", above)):
             self.register_buffer(key, torch.tensor(index), persistent=False)
 
     def at_vertices(self, keep: Tensor) -> "BodyModel":
-        """The same body at the vertices `keep` (K,) alone, without a surface: K vertices, the same joints."""
+        """The same body with the K vertices `keep` (K,) alone: the same joints, no faces."""
         reduced = copy.deepcopy(self)
         reduced.num_vertices = len(keep)
         reduced.faces, reduced.uv, reduced.uv_faces, reduced.flip_vertices = (
@@ -111,11 +111,11 @@ class BodyModel(nn.Module):
             return self._forward(rotmat.to(dtype), betas.to(dtype))
 
     def joints(self, rotmat: Tensor, betas: Tensor) -> Tensor:
-        """The joints of `forward` alone, (B, 24, 3), for a hundredth of its work."""
+        """The joints of `forward` alone, (B, 24, 3), for a hundredth of its compute."""
         return self.joint_frames(rotmat, betas)[1]
 
     def joint_frames(self, rotmat: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
-        """The same with every joint's rotation against the camera: (B, 24, 3, 3), (B, 24, 3)."""
+        """Global rotation and position of each joint: (B, 24, 3, 3), (B, 24, 3) metres."""
         with torch.autocast(rotmat.device.type, enabled=False):
             dtype = self.v_template.dtype
             rotmat, betas = rotmat.to(dtype), betas.to(dtype)
@@ -129,8 +129,8 @@ class BodyModel(nn.Module):
             vertices = vertices + (feature @ self.posedirs).unflatten(1, (-1, 3))
         turn, posed = self._pose_joints(rotmat, joints)
         shift = posed - (turn @ joints[..., None])[..., 0]
-        # one matrix product blends the rotations and shifts of all joints, (B, 3, 4, V); vertices stand side by side in
-        # memory, which makes what follows fast
+        # one matrix product blends the rotations and shifts of all joints, (B, 3, 4, V); vertices are contiguous in
+        # memory, which makes the next lines fast
         blended = torch.cat((turn, shift[..., None]), -1).flatten(2).mT @ self.weights.mT
         (x, y, z), blended = vertices.mT.contiguous()[:, None].unbind(2), blended.unflatten(1, (3, 4))
         vertices = blended[:, :, 0] * x + blended[:, :, 1] * y + blended[:, :, 2] * z + blended[:, :, 3]
@@ -159,7 +159,7 @@ def _tree_levels(parents: tuple[int, ...]) -> list[list[int]]:
 def load_body_model(path: str | Path) -> BodyModel:
     """Read a body in SMPL layout: the open body (.npz), official SMPL (.npz or .pkl of any age).
 
-    Its name is "smpl" under one of SMPL's usual file names, else the file's stem. Raises UserError where the file is
+    Its name is "smpl" if the file has one of SMPL's usual names, else the stem of the file. UserError if the file is
     missing, damaged or no such body.
     """
     path = Path(path)
@@ -210,14 +210,14 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             return {key: file[key] for key in KEYS if key in file.files}
     except UserError:
         raise
-    except Exception as error:  # damaged archives fail in every way there is
-        raise UserError(f"{path} is damaged or no .npz of a body model ({error}); {REMEDY}") from None
+    except Exception as error:  # damaged archives raise many kinds of exceptions
+        raise UserError(f"{path} is damaged or is not the .npz of a body model ({error}); {REMEDY}") from None
 
 
 def _array(data: dict, key: str, shape: tuple[int | None, ...], path: Path) -> np.ndarray:
-    """data[key] as a dense array of finite numbers whose shape is checked; None is any size above zero."""
+    """data[key] as a dense array of finite numbers with this shape; None is any size above 0."""
     if key not in data:
-        raise UserError(f"{path} is no body model, it lacks '{key}'; {REMEDY}")
+        raise UserError(f"{path} is not a body model: it lacks '{key}'; {REMEDY}")
     value = data[key]
     found = np.shape(value)
     fits = len(found) == len(shape) and all(n == (want or n) > 0 for n, want in zip(found, shape, strict=True))
@@ -226,7 +226,7 @@ def _array(data: dict, key: str, shape: tuple[int | None, ...], path: Path) -> n
         raise UserError(f"{path}: '{key}' has shape {found}, expected {wanted}; {REMEDY}")
     value = value.toarray() if scipy.sparse.issparse(value) else np.asarray(value)
     if value.dtype.kind not in "iuf" or not np.isfinite(value).all():
-        raise UserError(f"{path}: '{key}' holds something other than finite numbers; {REMEDY}")
+        raise UserError(f"{path}: '{key}' has values that are not finite numbers; {REMEDY}")
     return value
 
 
@@ -239,5 +239,5 @@ def _check_tree(table: np.ndarray, path: Path):
 def _faces(data: dict, key: str, n: int, path: Path) -> np.ndarray:
     faces = _array(data, key, (None, 3), path).astype(np.int64)
     if faces.min() < 0 or faces.max() >= n:
-        raise UserError(f"{path}: '{key}' points outside its {n} vertices; {REMEDY}")
+        raise UserError(f"{path}: '{key}' has indices outside its {n} vertices; {REMEDY}")
     return faces

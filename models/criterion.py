@@ -1,4 +1,4 @@
-"""Losses of the published recipe, and the true bodies that they and the metrics compare with."""
+"""Losses of the published recipe, and the labels in the form of the estimates, which the metrics use too."""
 
 import torch
 from torch import Tensor, nn
@@ -11,23 +11,23 @@ R_HIP, L_HIP = J14_HIPS
 
 
 class Criterion(nn.Module):
-    """Estimate of `MeshRecovery` and a batch -> weighted sum of four losses, or five.
+    """Weighted sum of four losses, or five, of an estimate of `MeshRecovery` and a batch.
 
     body_model: rotmat (B, 24, 3, 3), betas (B, 10) -> vertices (B, V, 3), joints; keypoint_regressor (17, V), Human3.6M
-    order. stage_weights: one weight per stage, the first estimate first (default: the last stage alone counts).
+    order. stage_weights: one weight per stage, the first estimate first (default: the last stage alone).
 
     - vert: L1 of vertices, metres, both sides with the J17 pelvis at the origin;
     - theta: L1 of rotation matrices;
     - 3dj: squared error of the J14 keypoints, metres, both sides with the middle of the hips at the origin, times the
       confidence of the label;
     - 2dj: squared error of the projected J14 keypoints in crop units, times the confidence of the label;
-    - betas, where w_betas is above 0: L1 of shape coefficients; vertices hardly tell those of little effect, which may
-      otherwise take any value.
+    - betas, if w_betas is above 0: L1 of shape coefficients. Without it those of small effect take arbitrary values,
+      because the vertex loss hardly depends on them.
 
     keypoint_loss: "mse" as above, or "l1" for absolute errors, whose gradient does not vanish as errors get small.
     subsampled: body and keypoint regressor of fewer vertices for training, the same as those of `MeshRecovery`.
 
-    Each is the mean over all entries of the samples that have the label, 2dj over all samples; 0 where none has it.
+    Each loss is the mean over all entries of the samples that have the label (2dj: of all samples); 0 if none has it.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Criterion(nn.Module):
         }
 
     def minus_pelvis(self, vertices: Tensor) -> Tensor:
-        """vertices (B, V, 3) -> the same with the J17 pelvis, which they define, at the origin."""
+        """vertices (B, V, 3) -> the same with their J17 pelvis at the origin."""
         regressor = self.subsampled_pelvis_regressor if self._is_subsampled() else self.pelvis_regressor
         return vertices - torch.einsum("v,bvc->bc", regressor, vertices)[:, None]
 
@@ -123,7 +123,7 @@ def _minus_hips(keypoints: Tensor) -> Tensor:
 def _mean_where(errors: Tensor, has_label: Tensor) -> Tensor:
     """errors (B, ...), has_label (B,) bool -> mean over all entries of the labelled samples, 0 without any.
 
-    By mask, not by index: choosing rows would make the GPU wait for the host.
+    By mask, not by index: selecting rows would synchronise with the GPU.
     """
     per_sample = errors.flatten(1).mean(1)
     return (per_sample * has_label).sum() / has_label.sum().clamp(min=1)

@@ -1,8 +1,9 @@
 """The transformer that corrects a body estimate joint by joint (after SMPLer, Xu et al., TPAMI 2024).
 
-26 tokens, 24 joints and one each for shape and camera, read the image at all scales, every joint looks closely at the
-features around its own projection, then all tokens exchange what they found. Cost is linear in the number of pixels.
-Where the backbone finds 2D keypoints, tokens read these too, and are told how far each projected joint is from its own.
+There are 26 tokens: one for each of the 24 joints, one for shape, one for the camera. All tokens attend to the image at
+all scales, each joint also to a window around its projection; then the tokens attend to one another. The cost is linear
+in the number of pixels. If the backbone detects 2D keypoints, their features are one more scale, and the distance from
+each projected joint to its keypoint is an input.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,23 +20,23 @@ from utils.skeleton import COCO17_TO_SMPL, NUM_JOINTS, NUM_KEYPOINTS
 
 NUM_TOKENS = NUM_JOINTS + 2
 COCO_LIMBS, SMPL_LIMBS = zip(*COCO17_TO_SMPL.items(), strict=True)
-# an error of a fifth of the crop's half side is large; as an input it should be about one
+# an error of a tenth of the crop's side is large: as an input it is one
 ERROR_GAIN = 5.0
 
 
 class Window:
-    """Where each joint looks: the 2r x 2r feature pixels around it, and where these lie relative to it.
+    """The 2r x 2r feature pixels around each joint, and their positions relative to it.
 
     joints_2d (B, J, 2) in [-1, 1], on a square map of `size` pixels a side ->
     `index` (B, J, 4 r^2) into the row-major pixels of the map, `offset` (B, J, 4 r^2, 2) in units of r pixels.
-    Pixels beyond the border are replaced by the nearest one inside.
+    A pixel beyond the border is replaced by the nearest one inside.
     """
 
     def __init__(self, joints_2d: Tensor, size: int, radius: int):
         joint = (joints_2d + 1) / 2 * (size - 1)
         steps = torch.arange(1 - radius, radius + 1, device=joints_2d.device, dtype=joints_2d.dtype)
         steps = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).flatten(0, 1)
-        # a diverged estimate must not become an illegal address: not-a-number reads the corner and fails in the loss
+        # nan must not become an address outside the map: it reads the corner, and the loss reports it
         pixel = (joint.detach().floor().nan_to_num()[:, :, None] + steps).clamp(0, size - 1)
         self.index = (pixel[..., 1] * size + pixel[..., 0]).long()
         self.offset = (pixel - joint[:, :, None]) / radius
@@ -43,19 +44,19 @@ class Window:
     def gather(self, pixels: Tensor) -> Tensor:
         """pixels (B, size^2, C) -> (B, J, 4 r^2, C)."""
         first = torch.arange(pixels.shape[0], device=pixels.device) * pixels.shape[1]
-        # a table of all pixels of the batch is read in whole rows, several times as fast as number by number
+        # an embedding lookup copies whole rows, which is several times as fast as gather
         return F.embedding(self.index + first[:, None, None], pixels.flatten(0, 1))
 
 
 class MultiScaleAttention(nn.Module):
-    """All tokens attend to every scale with weights of its own; the answers are averaged."""
+    """All tokens attend to every scale, by one attention layer per scale; the results are averaged."""
 
     def __init__(self, dim: int, num_heads: int, dropout: float, num_scales: int):
         super().__init__()
         self.layers = nn.ModuleList(AttentionLayer(dim, num_heads, dropout) for _ in range(num_scales))
 
     def forward(self, tokens: Tensor, scales: list[Tensor]) -> Tensor:
-        """tokens (B, 26, C), scales: features with positions, each (B, N_s, C) -> (B, 26, C)."""
+        """tokens (B, 26, C), scales: features with position encoding, each (B, N_s, C) -> (B, 26, C)."""
         return torch.stack([layer(tokens, pixels) for layer, pixels in zip(self.layers, scales, strict=True)]).mean(0)
 
 
@@ -77,7 +78,7 @@ class WindowAttention(nn.Module):
 
 
 class TransformerUnit(nn.Module):
-    """Read the image (all scales and each joint's window), then exchange among the tokens, over the graph if any."""
+    """Attention to the image (all scales, each joint's window), then among the tokens, with the joint graph if any."""
 
     def __init__(
         self, dim: int, num_heads: int, dropout: float, num_scales: int, radius: int, graph: nn.Module | None = None
@@ -89,10 +90,10 @@ class TransformerUnit(nn.Module):
         self.graph = graph
 
     def forward(self, tokens: Tensor, scales: list[Tensor], window_features: Tensor, offset: Tensor) -> Tensor:
-        seen = self.multi_scale(tokens, scales)
+        attended = self.multi_scale(tokens, scales)
         near = self.window(tokens[:, :NUM_JOINTS], window_features, offset)
-        joints = (seen[:, :NUM_JOINTS] + near) / 2
-        tokens = torch.cat((joints, seen[:, NUM_JOINTS:]), dim=1)
+        joints = (attended[:, :NUM_JOINTS] + near) / 2
+        tokens = torch.cat((joints, attended[:, NUM_JOINTS:]), dim=1)
         if self.graph is None:
             return self.exchange(tokens)
         bias, update = self.graph(tokens)
@@ -101,12 +102,12 @@ class TransformerUnit(nn.Module):
 
 
 class GraphTransformerBlock(nn.Module):
-    """Tokens and projected joints of one estimate -> tokens of the next and the corrections that lead to it.
+    """Tokens and projected joints of one estimate -> tokens and corrections of the next estimate.
 
-    map_channels: widths of the feature maps, the finest of map_size pixels a side. point_channels: width of the
-    features at 2D keypoints, which then are one more scale to attend to, 0 where the backbone has none. make_graph:
-    builds the joint graph of one unit. joint_embedding: adds what is known about each joint to its token. The
-    published network has four maps and none of the rest.
+    map_channels: widths of the feature maps, the finest has map_size pixels a side. point_channels: width of the
+    features at 2D keypoints, which are one more scale; 0 if the backbone detects none. make_graph: builds the joint
+    graph of one unit. joint_embedding: adds the text embedding of each joint to its token. The published network has
+    four maps and none of the other three.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class GraphTransformerBlock(nn.Module):
             F.linear(pixels(feature), project.weight.flatten(1), project.bias)
             for feature, project in zip(features.maps, self.project, strict=True)
         ]
-        # under autocast pixels, of which there are many, stay in the short format
+        # the norm returns float32 under autocast; pixels are many and stay in reduced precision
         maps = [norm(m).to(m.dtype) for m, norm in zip(maps, self.norm, strict=True)]
         at_joints = self.joint_feature(bilinear_weights(joints_2d, sizes[0]) @ maps[0])
         tokens = tokens + torch.cat((at_joints, at_joints.mean(1, keepdim=True).expand(-1, 2, -1)), dim=1)
@@ -183,13 +184,13 @@ class GraphTransformerBlock(nn.Module):
         return tokens, rotation, self.to_betas(tokens[:, -2]).float(), self.to_cam(tokens[:, -1]).float()
 
     def positions(self, size: tuple[int, int]) -> Tensor:
-        """The table of positions for a map of size (H, W), (1, H W, C)."""
+        """Position encoding of a map of size (H, W), (1, H W, C)."""
         table = self.pixel_position
         return pixels(table if size == table.shape[-2:] else F.adaptive_avg_pool2d(table, size))
 
 
 class PointFeatures(nn.Module):
-    """Features at 2D keypoints, and where these are, in the transformer's width."""
+    """Features at 2D keypoints, with the keypoints themselves, projected to the width of the transformer."""
 
     def __init__(self, channels: int, dim: int):
         super().__init__()
@@ -225,9 +226,9 @@ class KeypointFeedback(nn.Module):
     def forward(self, keypoints: Tensor, joints_2d: Tensor) -> Tensor:
         """keypoints (B, 17, 3): x, y in [-1, 1], confidence; joints_2d (B, 24, 2) in [-1, 1] -> (B, N, C).
 
-        No gradient flows back into the joints: the estimate is an observation here, as in ReFit.
+        No gradient flows into the projected joints: they are an observation, as in ReFit.
         """
-        joints_2d = joints_2d.detach().clamp(-3, 3)  # a diverged estimate must not drown the rest
+        joints_2d = joints_2d.detach().clamp(-3, 3)  # a diverged estimate must not dominate the other inputs
         limbs = keypoints.index_select(1, self.coco_limbs)
         error = ERROR_GAIN * limbs[..., 2:] * (limbs[..., :2] - joints_2d.index_select(1, self.smpl_limbs))
         observed = torch.cat((keypoints.flatten(1), joints_2d.flatten(1), error.flatten(1)), dim=1)

@@ -1,20 +1,20 @@
-"""The adaptive graph over the 24 joints: what the attention among tokens knows of the body beforehand.
+"""The adaptive graph over the 24 joints: prior structure of the body for the attention among tokens.
 
-Per head h, a score says how much joint i should listen to joint j:
+Each head h has a score for every pair of joints, the weight of joint j for joint i:
 
     G_h(i, j) = hop_h[d(i, j)]                distance in the kinematic tree, learned table
               + sum_r w_hr S_r(i, j)          joint prior: similarity of descriptions, rated relations
               + L_h(i, j)                     free, symmetric, learned
               + c_h . tanh(phi(x_i) - psi(x_j))   from this image's tokens (CTR-GC, Chen et al., ICCV 2021)
 
-It enters as a bias of the attention's softmax and as a graph convolution beside it, each behind a gate that starts at
-zero, and what the joint descriptions mean as an addition to the tokens: a network without the graph and one with a
-fresh graph give the same numbers, and the graph learns from there.
+The scores act in two ways: as a bias before the softmax, and as a graph convolution beside the attention. Each has a
+gate that starts at zero. The text embeddings of the joint descriptions are added to the tokens, by a projection that
+starts at zero. So a network with a new graph gives the same numbers as one without.
 
-Left and right: every term commutes with SMPL_FLIP, the exchange of left and right joints. Scores of flipped tokens are
-the flipped scores, whatever was learned, and so is all that a unit of the transformer does with them. The network as a
-whole is not equivariant: its learned positions tell left from right, tokens have no parts that change sign in a mirror,
-and the backbone sees a mirrored picture with the same filters.
+Left and right: every term commutes with SMPL_FLIP, the exchange of left and right joints. Flipped tokens give flipped
+scores, for any learned values, and the same holds for a whole unit of the transformer. The network as a whole is not
+equivariant: its learned positions differ between left and right, no component of a token changes sign in a mirror, and
+the filters of the backbone are not symmetric.
 """
 
 from collections.abc import Collection
@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from models.attention import LAYER_NORM_EPS
 from utils.skeleton import NUM_JOINTS, SMPL_FLIP, SMPL_PARENTS
 
-# Adam moves a gate by the learning rate a step, however much its graph would help: in these units that opens it within
-# hundreds of steps, not thousands
+# Adam moves a gate by about the learning rate per step, for any size of the gradient. With this factor a gate opens
+# within hundreds of steps, not thousands.
 GATE_GAIN = 10.0
 
 
@@ -36,18 +36,18 @@ def tree_distances(parents: tuple[int, ...] = SMPL_PARENTS) -> Tensor:
     distance = torch.full((len(parents),) * 2, len(parents))
     distance.fill_diagonal_(0)
     for child, parent in enumerate(parents):
-        if parent >= 0:  # parents come first, so everything the parent reaches is final
+        if parent >= 0:  # parents come first: the distances of the parent are final
             distance[child, :child] = distance[parent, :child] + 1
             distance[:child, child] = distance[child, :child]
     return distance
 
 
 class JointGraph(nn.Module):
-    """Scores between joints, and the two ways they act on the 26 tokens (joints, shape, camera).
+    """Scores between joints, and the two ways in which they act on the 26 tokens (joints, shape, camera).
 
-    relations: (R, 24, 24) of the joint prior, symmetric and invariant under the flip, unit scale, or None. adaptive:
-    with the term of this image. entries: how the scores act, "bias" of the attention, graph "conv", or both; what
-    cannot act has no parameters. Shape and camera tokens neither send nor receive over the graph.
+    relations: (R, 24, 24) of the joint prior, symmetric, invariant under the flip, unit scale; or None. adaptive: with
+    the term of this image. entries: "bias" of the attention, graph "conv", or both; an absent one has no parameters.
+    Shape and camera tokens are no nodes of the graph.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class JointGraph(nn.Module):
         distance = tree_distances()
         self.register_buffer("distance", distance, persistent=False)
         self.register_buffer("flip", torch.tensor(SMPL_FLIP), persistent=False)
-        # nearer joints score higher from the start; unit scale, as the prior's relations
+        # at the start nearer joints score higher; unit scale, like the relations of the prior
         table = -torch.arange(distance.max() + 1).float()
         spread = table[distance]
         self.hop = nn.Parameter(((table - spread.mean()) / spread.std()).repeat(num_heads, 1))
@@ -104,22 +104,22 @@ class JointGraph(nn.Module):
         return terms
 
     def scores(self, joints: Tensor) -> Tensor:
-        """Normalised joint tokens (B, 24, C) -> G (B or 1, H, 24, 24) float32, higher for joints that matter more."""
+        """Normalised joint tokens (B, 24, C) -> G (B or 1, H, 24, 24) float32, higher for a stronger connection."""
         return sum(self.terms(joints).values())
 
     def bias_strength(self) -> Tensor:
-        """What the attention multiplies each head's scores by, (H,) float32."""
+        """Factor of each head's scores in the attention bias, (H,) float32."""
         return GATE_GAIN * self.bias_gate.float()
 
     def normalised(self, tokens: Tensor) -> Tensor:
-        """tokens (B, 26, C) -> joint tokens (B, 24, C) as the terms read them."""
+        """tokens (B, 26, C) -> joint tokens (B, 24, C) after the norm, the input of `terms`."""
         joints = tokens[:, :NUM_JOINTS]
         return joints if self.norm is None else self.norm(joints)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """tokens (B, 26, C) -> bias for their attention (B or 1, H, 26, 26), update to add to them (B, 26, C).
+        """tokens (B, 26, C) -> bias of their attention (B or 1, H, 26, 26), update to add to them (B, 26, C).
 
-        None for what is not among the entries.
+        Either is None if it is not among the entries.
         """
         rest = tokens.shape[1] - NUM_JOINTS
         joints = self.normalised(tokens)
@@ -135,7 +135,7 @@ class JointGraph(nn.Module):
 
 
 class JointEmbedding(nn.Module):
-    """What the joint descriptions mean, as an addition to the joint tokens; zero before training."""
+    """Text embeddings of the joint descriptions, projected and added to the joint tokens; zero before training."""
 
     def __init__(self, embedding: Tensor, dim: int):
         """embedding: (24, D) text vectors of the joint prior."""

@@ -1,7 +1,7 @@
-"""What is known of the 24 joints before any image: a language model's view of the body, and its controls.
+"""The joint prior: relations among the 24 joints rated by a language model, and the controls of the ablation.
 
-The prior is a small frozen file made by scripts/build_joint_prior.py. Training and inference read it with numpy alone;
-no language model, no network. Every array is invariant under the left-right flip that training uses.
+The prior is a small fixed file made by scripts/build_joint_prior.py. Training and inference need numpy alone to read
+it, no language model and no connection. Every array is invariant under the left-right flip that training uses.
 """
 
 import hashlib
@@ -24,10 +24,10 @@ from utils.skeleton import NUM_JOINTS, SMPL_FLIP
 JOINT_PRIOR = META_DATA / "joint_prior.npz"
 BUILD_COMMAND = "python scripts/build_joint_prior.py build"
 
-EMBEDDING_DIM = 384  # of all-MiniLM-L6-v2, which reads the descriptions; the controls have the same
+EMBEDDING_DIM = 384  # of all-MiniLM-L6-v2, the encoder of the descriptions; the controls have the same
 FLIP = np.array(SMPL_FLIP)
 OFF_DIAGONAL = ~np.eye(NUM_JOINTS, dtype=bool)
-TREE_REACH = (1, 2, 4, 8)  # bones: how far the kernels of the kinematic control reach
+TREE_REACH = (1, 2, 4, 8)  # bones: decay lengths of the kernels of the kinematic control
 TOLERANCE = 1e-4
 
 
@@ -35,7 +35,7 @@ TOLERANCE = 1e-4
 class JointPrior:
     """Joints in the order of SMPL_JOINTS. All arrays float32, unit scale, unchanged by the left-right flip.
 
-    embedding: (24, D), what the descriptions mean; mean over the joints 0, root mean square 1.
+    embedding: (24, D) text vectors of the descriptions; mean over the joints 0, root mean square 1.
     text: (24, 24) similarity of the descriptions; relations: (R, 24, 24) rated relations, named by relation_names.
     These matrices are symmetric with a zero diagonal; their entries off the diagonal have mean 0 and variance 1.
     """
@@ -50,8 +50,8 @@ def load_joint_prior(kind: str, path: Path | None = None, seed: int = 0) -> Join
     """The prior that `--joint_prior` names.
 
     'llm': the file, checked. 'kinematic': the same shapes from the kinematic tree alone, no language. 'shuffled': the
-    file's prior handed to the wrong joints, by a permutation drawn from `seed`. 'none': None.
-    UserError for an unknown kind and for a file that is missing, damaged or not such a prior.
+    file's prior with permuted joints, by a permutation drawn from `seed`. 'none': None.
+    UserError for an unknown kind, and for a file that is missing, damaged or not a joint prior.
     """
     if kind == "none":
         return None
@@ -81,9 +81,9 @@ def kinematic_prior() -> JointPrior:
 def flip_commuting_derangement(seed: int) -> np.ndarray:
     """A permutation (24,) of the joints that commutes with the left-right flip and leaves no joint in its place.
 
-    Joints of the midline change among themselves, left-right pairs go to other pairs, at random with left and right
-    exchanged. That a pair stays a pair is the price of flip invariance: what the prior says about a joint and its own
-    mirror image goes to another such pair.
+    Midline joints go to midline joints; left-right pairs go to other pairs, with left and right exchanged at random.
+    Flip invariance requires that pairs stay pairs: the relation of a joint to its mirror image goes to another such
+    pair.
     """
     rng = np.random.default_rng(seed)
     joints = np.arange(NUM_JOINTS)
@@ -98,7 +98,7 @@ def flip_commuting_derangement(seed: int) -> np.ndarray:
 
 
 def permuted(prior: JointPrior, permutation: np.ndarray) -> JointPrior:
-    """Joint i receives what the prior says about joint permutation[i]."""
+    """The prior in which joint i has the values of joint permutation[i]."""
     return replace(
         prior,
         embedding=prior.embedding[permutation],
@@ -122,7 +122,7 @@ def cosine_similarity(vectors: np.ndarray) -> np.ndarray:
 
 
 def standardise_embedding(vectors: np.ndarray) -> np.ndarray:
-    """vectors (24, D) -> float32: averaged with the mirror image's, mean 0 over the joints, root mean square 1."""
+    """vectors (24, D) -> float32: averaged with the mirrored joints, mean 0 over the joints, root mean square 1."""
     vectors = (vectors + vectors[FLIP]) / 2
     vectors = vectors - vectors.mean(0)
     return (vectors / np.sqrt(np.square(vectors).mean())).astype(np.float32)
@@ -137,7 +137,7 @@ def standardise_matrix(matrix: np.ndarray) -> np.ndarray:
 
 
 def write_joint_prior(path: Path, prior: JointPrior, provenance: dict):
-    """Save the prior with where it comes from (any JSON), sealed by a hash over everything."""
+    """Save the prior with its provenance (any JSON) and a hash over both."""
     provenance_json = json.dumps(provenance, sort_keys=True, ensure_ascii=False)
     with atomic_path(path) as temporary:
         np.savez_compressed(
@@ -152,7 +152,7 @@ def write_joint_prior(path: Path, prior: JointPrior, provenance: dict):
 
 
 def read_joint_prior(path: Path) -> JointPrior:
-    """Read and check what `write_joint_prior` wrote. UserError names the file, what is wrong and how to rebuild it."""
+    """Read and check a file of `write_joint_prior`. UserError names the file, what is wrong and how to rebuild it."""
     prior, provenance_json, digest = _read(path)
     problem = find_problem(prior)
     if problem is None and digest != _digest(prior, provenance_json):
@@ -163,12 +163,12 @@ def read_joint_prior(path: Path) -> JointPrior:
 
 
 def read_provenance(path: Path) -> dict:
-    """Where the prior at `path` comes from: prompts, models, dates, encoder, agreement of the answer sets."""
+    """Provenance of the prior at `path`: prompts, models, dates, encoder, agreement of the sets of answers."""
     return json.loads(_read(path)[1])
 
 
 def find_problem(prior: JointPrior) -> str | None:
-    """What keeps `prior` from being one as JointPrior promises, or None."""
+    """The first property of `JointPrior` that `prior` lacks, in words, or None."""
     num_relations = len(prior.relation_names)
     shapes = {
         "embedding": (NUM_JOINTS, EMBEDDING_DIM),

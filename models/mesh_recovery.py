@@ -1,5 +1,7 @@
 """The whole network: image -> first estimate -> corrections -> one body per stage."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
@@ -7,6 +9,21 @@ from models.body_model import BodyModel
 from models.features import Features
 from utils.geometry import project
 from utils.skeleton import J17_TO_J14
+
+
+class BodyNetwork(Protocol):
+    """An image network that estimates a body: `MeshRecovery`, and the wrappers of models/inference around it.
+
+    A wrapper takes any BodyNetwork and is one itself, so that wrappers can be combined.
+    """
+
+    body_model: BodyModel
+
+    def __call__(self, image_or_features: Tensor | Features) -> dict:
+        """Images (B, 3, 224, 224), or their features -> the last estimate, see `MeshRecovery.forward`."""
+
+    def estimate(self, rotmat: Tensor, betas: Tensor, cam: Tensor) -> dict[str, Tensor]:
+        """rotmat (B, 24, 3, 3), betas (B, 10), cam (B, 3) -> the `pred_` entries of `MeshRecovery.forward`."""
 
 
 class InitialTokens(nn.Module):
@@ -28,9 +45,9 @@ class InitialTokens(nn.Module):
 class MeshRecovery(nn.Module):
     """A body in SMPL layout from an image crop.
 
-    backbone: image -> Features. regressor: global feature -> first estimate. body_model:
-    rotations and betas -> vertices and joints. keypoint_regressor (17, V): vertices -> Human3.6M keypoints.
-    blocks: graph transformer blocks, none for the plain backbone model; initial_tokens then is None too.
+    backbone: image -> feature maps or Features. regressor: global feature -> first estimate. body_model: rotations and
+    betas -> vertices and joints. keypoint_regressor (17, V): vertices -> Human3.6M keypoints. blocks: graph transformer
+    blocks; without any, for the backbone model, initial_tokens is None.
     subsampled: body and keypoint regressor of fewer vertices (`subsample_body`), used in training mode instead.
     """
 
@@ -50,7 +67,7 @@ class MeshRecovery(nn.Module):
         self.body_model = body_model
         self.initial_tokens = initial_tokens
         self.blocks = nn.ModuleList(blocks)
-        # not saved: it belongs to the body, which may be licensed
+        # not saved: it belongs to the body, which may have a licence
         self.register_buffer("keypoint_regressor", keypoint_regressor.float(), persistent=False)
         self.subsampled_body, subsampled_regressor = subsampled or (None, None)
         self.register_buffer("subsampled_regressor", subsampled_regressor, persistent=False)
@@ -61,17 +78,17 @@ class MeshRecovery(nn.Module):
         """Body and keypoint regressor (17, K) of training, if they are not the full ones."""
         return None if self.subsampled_body is None else (self.subsampled_body, self.subsampled_regressor)
 
-    def forward(self, image: Tensor | Features, all_stages: bool = True) -> dict:
-        """image (B, 3, 224, 224), ImageNet-normalised RGB -> the last stage's estimate, in the camera frame:
+    def forward(self, image_or_features: Tensor | Features, all_stages: bool = True) -> dict:
+        """Images (B, 3, 224, 224), ImageNet-normalised RGB, or their features -> the last estimate, camera frame:
 
         pred_rotmat (B, 24, 3, 3) parent-relative, joint 0 global; pred_betas (B, 10); pred_cam (B, 3) = (s, tx, ty);
         pred_vertices (B, V, 3) and pred_joints (B, 24, 3), metres; pred_joints_2d (B, 24, 2) in [-1, 1];
-        pred_keypoints_3d (B, 14, 3) metres and pred_keypoints_2d (B, 14, 2); aux_outputs: such dicts of the stages
-        before, first one first, or none unless all_stages: then nothing is computed that the last one does not need;
-        seen_keypoints (B, 17, 3), where the backbone sees any, see `Features`.
-        What the backbone made of images earlier may take their place.
+        pred_keypoints_3d (B, 14, 3) metres and pred_keypoints_2d (B, 14, 2); aux_outputs: such dicts of the earlier
+        stages, the first estimate first; detected_keypoints (B, 17, 3), if the backbone detects any, see `Features`.
+
+        all_stages=False leaves aux_outputs empty and computes only what the last estimate needs.
         """
-        features = image if isinstance(image, Features) else self.features(image)
+        features = image_or_features if isinstance(image_or_features, Features) else self.features(image_or_features)
         rotmat, betas, cam = self.regressor(features.pooled)
         stages = []
         if self.initial_tokens is not None:
@@ -84,24 +101,26 @@ class MeshRecovery(nn.Module):
             with torch.autocast(rotmat.device.type, enabled=False):  # see estimate
                 rotmat = rotmat @ rotation
             betas, cam = betas + d_betas, cam + d_cam
-        seen = {} if features.keypoints is None else {"seen_keypoints": features.keypoints}
-        return {**self.estimate(rotmat, betas, cam), "aux_outputs": stages, **seen}
+        detected = {} if features.keypoints is None else {"detected_keypoints": features.keypoints}
+        return {**self.estimate(rotmat, betas, cam), "aux_outputs": stages, **detected}
 
     def features(self, image: Tensor) -> Features:
-        """image (B, 3, 224, 224) -> what the backbone makes of it; of plain maps the coarsest is pooled."""
-        seen = self.backbone(image)
-        return seen if isinstance(seen, Features) else Features(tuple(seen), seen[-1].mean((2, 3), dtype=torch.float32))
+        """image (B, 3, 224, 224) -> features of the backbone; if these are plain maps, the coarsest one is pooled."""
+        output = self.backbone(image)
+        if isinstance(output, Features):
+            return output
+        return Features(tuple(output), output[-1].mean((2, 3), dtype=torch.float32))
 
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)
     def _joints_2d(self, rotmat: Tensor, betas: Tensor, cam: Tensor) -> Tensor:
-        """The part of an estimate that the next block reads, (B, 24, 2)."""
+        """Projected joints of an estimate, (B, 24, 2): all that the next block reads of it."""
         return project(self.body_model.joints(rotmat, betas), cam)
 
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)
     def estimate(self, rotmat: Tensor, betas: Tensor, cam: Tensor) -> dict[str, Tensor]:
-        """Always in float32: a hundredth in a rotation is millimetres at the hand."""
+        """The body of these parameters. Always float32: an error of 0.01 in a rotation moves a hand by millimetres."""
         body, regressor = self.body_model, self.keypoint_regressor
         if self.training and self.subsampled is not None:
             body, regressor = self.subsampled

@@ -1,8 +1,8 @@
-"""MoveNet Thunder (Google, 2021): a 2D pose network trained on real people, as features and as a keypoint detector.
+"""MoveNet Thunder (Google, 2021): a 2D pose network trained on photographs of people.
 
 MobileNetV2 (Sandler et al., CVPR 2018) at width 1.75, a feature pyramid (Lin et al., CVPR 2017) of 24 channels at
-stride 4, and the four heads of a CenterNet for poses (Zhou et al., 2019). Batch norm is folded into the convolutions:
-training and evaluation mode are the same function. `scripts/convert_movenet.py` makes the weights.
+stride 4, and the four heads of a CenterNet for poses (Zhou et al., 2019). Batch norm is folded into the convolutions,
+so training and evaluation mode are the same function. `scripts/convert_movenet.py` converts the weights.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ HEADS = {"heatmaps": NUM_KEYPOINTS, "centre": 1, "regression": 2 * NUM_KEYPOINTS
 
 
 class PoseMaps(NamedTuple):
-    """What MoveNet says about every cell of a stride-4 grid (h, w); vectors are (x, y) in cells."""
+    """Outputs of MoveNet for every cell of a stride-4 grid (h, w); vectors are (x, y) in cells."""
 
     heatmaps: Tensor  # (B, 17, h, w) probability of each COCO keypoint
     centre: Tensor  # (B, h, w) probability that a person is centred here
@@ -35,9 +35,9 @@ class PoseMaps(NamedTuple):
 
 
 class Conv(nn.Conv2d):
-    """activation(convolution of x + add), with TensorFlow's SAME padding for even inputs.
+    """activation(conv(x) + add), with TensorFlow's SAME padding for inputs of even size.
 
-    At stride 2 only the right and bottom are padded, which `outer` says as F.pad reads it.
+    outer: padding of left, right, top and bottom for F.pad; at stride 2 SAME pads right and bottom alone.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Conv(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's block: 1x1 expansion, 3x3 depthwise, linear 1x1 projection; a shortcut where shapes allow."""
+    """MobileNetV2's block: 1x1 expansion, 3x3 depthwise, linear 1x1 projection; a shortcut if shapes allow."""
 
     def __init__(self, c_in: int, c_out: int, expansion: int, stride: int):
         super().__init__()
@@ -138,7 +138,7 @@ class MoveNet(nn.Module):
         self.trunk = Trunk()
         self.pyramid = FeaturePyramid()
         self.heads = nn.ModuleDict({k: nn.Sequential(SeparableConv(24, 96), Conv(96, n)) for k, n in HEADS.items()})
-        # the trunk wants [-1, 1]; not folded into its stem because that would change what zero padding means
+        # the trunk reads [-1, 1]; folded into the stem this would change the meaning of zero padding
         mean, std = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
         self.register_buffer("gain", 2 * std, persistent=False)
         self.register_buffer("shift", 2 * mean - 1, persistent=False)
@@ -150,7 +150,7 @@ class MoveNet(nn.Module):
         return trunk, self.pyramid(trunk[1], trunk[2], trunk[3], trunk[7])
 
     def parts(self, image: Tensor) -> dict[str, Tensor]:
-        """-> the maps that features are made of, by the names in `models.movenet_backbone.PARTS`."""
+        """-> the maps of the features, by the names in `models.movenet_backbone.PARTS`."""
         trunk, pyramid = self.features(image)
         maps = {"trunk4": trunk[1], "trunk8": trunk[2], "trunk16": trunk[4], "trunk32": trunk[5], "top": trunk[7]}
         return maps | dict(zip(("pyramid4", "pyramid8", "pyramid16", "pyramid32"), pyramid, strict=True))
@@ -160,19 +160,19 @@ class MoveNet(nn.Module):
         return self.pose_maps(pyramid[0])
 
     def pose_maps(self, finest: Tensor) -> PoseMaps:
-        """Finest map of the pyramid (B, 24, h, w) -> what the heads make of it."""
+        """Finest map of the pyramid (B, 24, h, w) -> outputs of the heads."""
         maps = {name: head(finest) for name, head in self.heads.items()}
         return PoseMaps(
             maps["heatmaps"].sigmoid(),
             maps["centre"][:, 0].sigmoid(),
-            # the graph keeps (y, x); the project's order is (x, y)
+            # MoveNet's order is (y, x), the project's (x, y)
             maps["regression"].unflatten(1, (NUM_KEYPOINTS, 2)).flip(2),
             maps["offsets"].unflatten(1, (NUM_KEYPOINTS, 2)).flip(2),
         )
 
 
 def load_movenet(path: str | Path) -> MoveNet:
-    """MoveNet in evaluation mode with the weights of `scripts/convert_movenet.py`; UserError where they are unfit."""
+    """MoveNet in evaluation mode with the weights of `scripts/convert_movenet.py`; UserError if they do not fit."""
     path = Path(path)
     remedy = "run python scripts/convert_movenet.py"
     if not path.is_file():

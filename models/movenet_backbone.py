@@ -1,4 +1,4 @@
-"""MoveNet as a backbone: its maps, keypoints and features at the keypoints, in units of their statistics."""
+"""MoveNet as a backbone: its maps, its keypoints, and the features at the keypoints."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from utils.detect.movenet_decoder import decode_single_person, to_crop_frame
 from utils.errors import UserError
 from utils.skeleton import NUM_KEYPOINTS
 
-# parts of the features and their channels
+# maps that the features are made of, and their channels
 PARTS = {
     "trunk4": 40, "pyramid4": 24, "trunk8": 56, "pyramid8": 24, "trunk16": 168, "pyramid16": 32,
     "trunk32": 280, "pyramid32": 64, "top": TOP_WIDTH,
@@ -21,15 +21,15 @@ PARTS = {
 
 
 class MoveNetBackbone(nn.Module):
-    """MoveNet as image features: image (B, 3, H, W) as for MoveNet -> Features, small enough to keep on a disk.
+    """image (B, 3, H, W) as for MoveNet -> Features, small enough to store on disk.
 
     - maps: stride 16, trunk (168) and pyramid (32); stride 32, trunk (280) and pyramid (64);
-    - pooled: the mean of the top (1280) and the keypoints of the person in the middle, flat (51);
+    - pooled: the mean of the top map (1280) and the keypoints of the central person, flattened (51);
     - points: trunk and pyramid of strides 4, 8 and 16 (64 + 80 + 200), at those keypoints.
 
-    What keypoints a network trained on real people finds looks much alike on real and on rendered people: such
-    features carry over. Frozen unless `frozen=False`. statistics: mean and standard deviation of every channel of
-    PARTS over many pictures, (2, C) each; features are told in these units.
+    MoveNet is trained on photographs, and its features are similar on photographs and on rendered people: so a network
+    that is trained on them transfers. Frozen unless `frozen=False`. statistics: mean and standard deviation of every
+    channel of PARTS over many images, (2, C) each, which normalise the features.
     """
 
     map_channels = (PARTS["trunk16"] + PARTS["pyramid16"], PARTS["trunk32"] + PARTS["pyramid32"])
@@ -39,7 +39,7 @@ class MoveNetBackbone(nn.Module):
     def __init__(self, movenet: MoveNet, statistics: dict[str, Tensor] | None = None, frozen: bool = True):
         super().__init__()
         self.movenet = movenet.requires_grad_(not frozen)
-        # they choose among the people in view, a choice that has no gradient
+        # the heads select a person and keypoints, which has no gradient
         movenet.heads.requires_grad_(False)
         for part, width in PARTS.items():
             mean_std = torch.stack((torch.zeros(width), torch.ones(width))) if statistics is None else statistics[part]
@@ -48,7 +48,7 @@ class MoveNetBackbone(nn.Module):
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)
     def forward(self, image: Tensor) -> Features:
-        """Always in float32: bfloat16 has MoveNet take some limbs for others, which moves estimates by decimetres."""
+        """Always in float32: in bfloat16 MoveNet confuses some limbs, which moves estimates by decimetres."""
         parts = self.movenet.parts(image)
         keypoints = decode_single_person(*self.movenet.pose_maps(parts["pyramid4"]))
         keypoints = to_crop_frame(keypoints, image.shape[-2:])
@@ -64,14 +64,14 @@ def build_movenet_backbone(
 ) -> MoveNetBackbone:
     """Backbone with the weights of `load_movenet` and the statistics of `scripts/measure_movenet_features.py`.
 
-    None: random weights; features in their own units.
+    weights None: random; statistics None: features are not normalised.
     """
     movenet = MoveNet() if weights is None else load_movenet(weights)
     return MoveNetBackbone(movenet, None if statistics is None else load_statistics(statistics), frozen)
 
 
 def load_statistics(path: str | Path) -> dict[str, Tensor]:
-    """(2, C) mean and standard deviation of every part's channels; UserError where the file is not that."""
+    """(2, C) mean and standard deviation of every part's channels; UserError for any other file."""
     remedy = "run python scripts/measure_movenet_features.py"
     try:
         statistics = load_file(path)

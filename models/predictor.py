@@ -24,11 +24,11 @@ from utils.person import Box, Detection, Person, check_bbox
 from utils.process import choose_device, choose_precision
 from utils.render.colors import part_colors
 
-BATCH_SIZE = 8  # people who go through the network together
+BATCH_SIZE = 8  # people in one batch of the network
 
 
 class Predictor:
-    """Pictures in, people out. For every person: `faces` (F, 3), skin `weights` (V, 24), `colors` (V, 3) uint8."""
+    """Images -> people. The mesh of every person has `faces` (F, 3), skin `weights` (V, 24), `colors` (V, 3) uint8."""
 
     def __init__(
         self,
@@ -42,8 +42,8 @@ class Predictor:
     ):
         self.device, self.precision = device, precision
         network = prepare_for_inference(model, device, precision, compile)
-        self.refined = partial(refine, fit_keypoints=fit_keypoints, flip_test=flip_test)
-        self.model, self.ask = network.network, self.refined(network)
+        self.refine = partial(refine, fit_keypoints=fit_keypoints, flip_test=flip_test)
+        self.model, self.predict = network.network, self.refine(network)
         self.finder = finder and fast_movenet(finder, device, compile)
         self.body = self.model.body_model
         self.faces = self.body.faces
@@ -63,22 +63,25 @@ class Predictor:
         max_people: int = 1,
         focal: float | None = None,
     ) -> list[Person]:
-        """image: a picture file or RGB array (H, W, 3) uint8. bbox: x, y, width, height of the person in pixels; by
-        default the `max_people` most prominent ones are taken, or, where nobody is found, the whole picture.
-        focal: focal length in pixels, by default as the file's EXIF says, else twice its diagonal."""
+        """The people in one image.
+
+        image: a file or an RGB array (H, W, 3) uint8. bbox: x, y, width, height of the person in pixels; by default the
+        `max_people` most prominent detections, or the whole image if nobody is detected. focal: focal length in
+        pixels; by default that of the file's EXIF data, else twice the image diagonal.
+        """
         path = None if isinstance(image, np.ndarray) else image
         image = load_image(image)
         detections = self.find(image, [bbox] if bbox is not None else (), max_people)
         return self.reconstruct([image], [detections], [self.focal(image, path, focal)])[0]
 
     def focal(self, image: np.ndarray, path: str | os.PathLike | None = None, given: float | None = None) -> Focal:
-        """The focal length of a photograph: as given, else as its file says, else a usual one."""
+        """Focal length of a photograph: the given one, else that of its EXIF data, else twice the image diagonal."""
         if given is not None:
             return Focal(float(given), "given")
         return default_focal(*image.shape[:2]) if path is None else read_focal(path, *image.shape[:2])
 
     def find(self, image: np.ndarray, boxes: list[Box] = (), max_people: int = 1) -> list[Detection]:
-        """Who is in `boxes`, else who is found in the picture, else the whole picture taken for one person."""
+        """The people in `boxes`; without boxes those that are detected; without detections the whole image as one."""
         for box in boxes:
             check_bbox(box, image)
         if boxes:
@@ -90,24 +93,25 @@ class Predictor:
         return [Detection(whole, Crop.around(whole, margin=1), None)]
 
     def detection(self, bbox: Box, score: float | None = None) -> Detection:
+        """A person in a box, with the crop for the network."""
         return Detection(bbox, Crop.around(bbox), score)
 
     @torch.inference_mode()
     def reconstruct(
         self, images: list[np.ndarray], detections: list[list[Detection]], focals: list[Focal] | None = None
     ) -> list[list[Person]]:
-        """The people of several pictures at once; detections and focals: one entry per picture."""
+        """The people of several images in common batches; detections and focals: one entry per image."""
         focals = focals or [self.focal(image) for image in images]
         where = [(i, detection) for i, several in enumerate(detections) for detection in several]
         people = [[] for _ in images]
         for start in range(0, len(where), BATCH_SIZE):
             batch = where[start : start + BATCH_SIZE]
             crops = [crop_image(images[i], d.crop.center, d.crop.scale, antialias=True) for i, d in batch]
-            output = self.ask(torch.stack([normalize(crop) for crop in crops]))
+            output = self.predict(torch.stack([normalize(crop) for crop in crops]))
             output = {key: value.float().cpu() for key, value in output.items() if key.startswith("pred_")}
             if not all(value.isfinite().all() for value in output.values()):
                 raise UserError(
-                    "the network's answer is not finite: the checkpoint is damaged or its training diverged"
+                    "the output of the network is not finite: the checkpoint is damaged or its training diverged"
                 )
             for row, (i, detection) in enumerate(batch):
                 own = {key: value[row] for key, value in output.items()}
@@ -153,13 +157,13 @@ def load_predictor(
     flip_test: bool = True,
     fit_keypoints: bool = True,
 ) -> Predictor:
-    """Build the network that a checkpoint describes, by default the one that comes with the repository.
+    """A predictor with the network of a checkpoint, by default of the one in this repository.
 
-    device: cpu, cuda or cuda:N, by default CUDA where there is one. The rest are files of the body that the checkpoint
-    was trained with, where they are not in their usual places (see the README). precision: fp32, bf16 or fp16, by
-    default what the device is fastest with. compile: by torch.compile, for many pictures. flip_test: look at every
-    person mirrored, too, and average; a little better, and twice the network's time. fit_keypoints: turn limbs towards
-    the 2D keypoints that the network sees, if it sees any.
+    device: cpu, cuda or cuda:N; by default CUDA if available. smpl_path, keypoint_regressor: files of the body that the
+    checkpoint was trained with, if they are not in their usual places. precision: fp32, bf16, fp16, or auto for the
+    fastest of the device. compile: use torch.compile, which pays for many images. flip_test: average the estimates on
+    each person and on the mirror image, which is slightly better and takes twice the time. fit_keypoints: fit limbs to
+    the detected 2D keypoints, if the backbone detects any. UserError if a file is missing, damaged or does not fit.
     """
     device = choose_device(device or "auto")
     precision = choose_precision(precision, device)
@@ -183,7 +187,7 @@ def load_network(
     if smpl_path is None and config.body == Path(OPEN_BODY).stem:
         smpl_path = OPEN_BODY  # even if a licensed body is installed
     files = {"smpl_path": smpl_path, "keypoint_regressor": keypoint_regressor}
-    # the checkpoint has these two
+    # the checkpoint has its own weights and mean parameters
     model = build_network(config, **files, mean_params="none", backbone_weights="none")
     body = {"body": model.body_model.name, "num_vertices": model.body_model.num_vertices}
     load_model_weights(model, path, config | body)

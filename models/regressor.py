@@ -1,4 +1,4 @@
-"""The first estimate: iterative error feedback from the global image feature (HMR, Kanazawa et al., CVPR 2018)."""
+"""The first estimate, by iterative error feedback from the global image feature (HMR, Kanazawa et al., CVPR 2018)."""
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ class IterativeRegressor(nn.Module):
     """Global feature (B, F) -> rotation matrices (B, 24, 3, 3), betas (B, 10), weak-perspective camera (B, 3).
 
     The estimate starts at the mean parameters and is corrected `num_iterations` times by one small MLP. The mean
-    parameters are saved with the weights: a network is only right together with the start it was trained from.
+    parameters are saved with the weights, because the MLP is trained for this start.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class IterativeRegressor(nn.Module):
         self.register_buffer("init_pose6d", init_pose6d.float().reshape(1, num_pose).clone())
         self.register_buffer("init_betas", init_betas.float().reshape(1, NUM_BETAS).clone())
         self.register_buffer("init_cam", init_cam.float().reshape(1, 3).clone())
-        self.register_load_state_dict_pre_hook(_keep_own_start_if_absent)
+        self.register_load_state_dict_pre_hook(_keep_mean_params_if_absent)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         batch = feature.shape[0]
@@ -56,7 +56,7 @@ class IterativeRegressor(nn.Module):
         return rot6d_to_rotmat(pose6d.float().unflatten(-1, (NUM_JOINTS, 6))), betas.float(), cam.float()
 
 
-def _keep_own_start_if_absent(module: IterativeRegressor, state_dict: dict, prefix: str, *_):
-    """A converted checkpoint may come without the mean parameters; then those the network was built with stay."""
+def _keep_mean_params_if_absent(module: IterativeRegressor, state_dict: dict, prefix: str, *_):
+    """A converted checkpoint may lack the mean parameters; then the network keeps those it was built with."""
     for name in ("init_pose6d", "init_betas", "init_cam"):
         state_dict.setdefault(prefix + name, getattr(module, name))

@@ -1,34 +1,36 @@
-"""Look at a picture and at its mirror image, and take the middle of both answers (flip test).
+"""Flip test: the mean of the estimates on an image and on its mirror image.
 
-The network's errors on the two are partly of its own making and cancel; what a mirror does to a body in SMPL's layout
-is exact: left and right joints change places, rotations about y and z change their sign.
+Errors of the network on the two partly cancel. Mirroring a body in SMPL layout is exact: left and right joints are
+exchanged, and rotations about y and z change their sign.
 """
 
 import torch
 from torch import Tensor, nn
 
+from models.body_model import BodyModel
+from models.mesh_recovery import BodyNetwork
 from utils.geometry import nearest_rotation
 from utils.skeleton import SMPL_FLIP
 
 
 class FlipTest(nn.Module):
-    """A `MeshRecovery` whose estimates are the mean over a picture and its mirror image, at twice the cost."""
+    """A network whose estimate is the mean over an image and its mirror image, at twice the cost."""
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: BodyNetwork):
         super().__init__()
-        self.network = network
+        self.network, self.estimate = network, network.estimate
 
     @property
-    def body_model(self) -> nn.Module:
+    def body_model(self) -> BodyModel:
         return self.network.body_model
 
-    def forward(self, image: Tensor) -> dict:
-        """image (B, 3, 224, 224) -> as `MeshRecovery`, the last stage alone."""
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """image (B, 3, 224, 224) -> the `pred_` entries of `MeshRecovery`. Features cannot be mirrored."""
         both = self.network(torch.cat((image, image.flip(-1))))
         rotmat, betas, cam = (both[key].float().chunk(2) for key in ("pred_rotmat", "pred_betas", "pred_cam"))
         rotmat = mean_rotation(rotmat[0], mirror_rotation(rotmat[1]))
         cam = (cam[0] + cam[1] * cam[1].new_tensor((1, -1, 1))) / 2
-        return self.network.estimate(rotmat, (betas[0] + betas[1]) / 2, cam)
+        return self.estimate(rotmat, (betas[0] + betas[1]) / 2, cam)
 
 
 def mirror_rotation(rotmat: Tensor) -> Tensor:
@@ -38,5 +40,5 @@ def mirror_rotation(rotmat: Tensor) -> Tensor:
 
 
 def mean_rotation(a: Tensor, b: Tensor) -> Tensor:
-    """Rotations (..., 3, 3) in the middle of two: nearest to both in the chordal metric (Hartley et al., IJCV 2013)."""
+    """Mean of two rotations (..., 3, 3) in the chordal metric (Hartley et al., IJCV 2013)."""
     return nearest_rotation(a + b)

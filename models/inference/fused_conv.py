@@ -1,4 +1,4 @@
-"""Convolutions of a trained network: batch norm folded in, and what follows them done in the same call."""
+"""Convolutions of a trained network, fused with their batch norm, a sum and an activation."""
 
 import itertools
 
@@ -14,8 +14,8 @@ ONEDNN_NAMES = {"none": ("none", []), "relu": ("relu", []), "relu6": ("hardtanh"
 def fold_batch_norm(model: nn.Module) -> nn.Module:
     """Fold, in place, every batch norm into the convolution registered right before it -> the model, in eval mode.
 
-    The same function up to rounding, with the running statistics as they are. A batch norm that follows no convolution
-    stays.
+    The function is the same up to rounding, with the present running statistics. A batch norm that follows no
+    convolution stays.
     """
     model.eval()
     for module in list(model.modules()):
@@ -28,11 +28,11 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 
 
 class FusedConv(nn.Module):
-    """activation(convolution of x + add), weights in `dtype`; where something is added the activation is none or relu.
+    """activation(conv(x) + add), with weights in `dtype`; with `add` the activation is none or relu.
 
-    packed: by the fused kernels of oneDNN, for CPUs, with the weights brought into the order that these like once and
-    not at every call: what torch.compile would choose, too, without a minute of compiling. Else by plain operations.
-    padding: of all four sides; more is added at left, right, top and bottom by `outer`.
+    packed: by the fused oneDNN kernels for CPUs, with weights reordered once and not at every call. torch.compile
+    chooses the same kernels, but compiles for a minute. Not packed: plain operations. outer: padding at left, right,
+    top and bottom, in addition to that of `conv`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class FusedConv(nn.Module):
         weight = conv.weight.detach().to(dtype, memory_format=torch.channels_last)
         bias = torch.zeros(len(weight)) if conv.bias is None else conv.bias.detach()
         self.register_buffer("bias", bias.to(weight.device, dtype))
-        if packed:  # its order is oneDNN's secret: no buffer, which could be copied or saved
+        if packed:  # oneDNN's own layout, which cannot be copied or saved: no buffer
             self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, None)
         else:
             self.register_buffer("weight", weight)

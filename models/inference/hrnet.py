@@ -1,4 +1,4 @@
-"""HRNet for inference: the function of timm's, with batch norms, sums and activations done by the convolutions."""
+"""HRNet for inference: the same function as timm's, with batch norms, sums and activations fused into convolutions."""
 
 import copy
 import itertools
@@ -13,8 +13,10 @@ Fuse = Callable[[nn.Conv2d, str], FusedConv]
 
 
 class FastHRNet(nn.Module):
-    """timm's HRNet features, image (B, 3, H, W) -> four maps; fuse: makes a FusedConv of a convolution and the name of
-    its activation."""
+    """Features of timm's HRNet: image (B, 3, H, W) -> four maps.
+
+    fuse: convolution, name of its activation -> FusedConv.
+    """
 
     def __init__(self, hrnet: nn.Module, fuse: Fuse):
         super().__init__()
@@ -32,13 +34,13 @@ class FastHRNet(nn.Module):
         """image (B, 3, H, W) -> maps at strides 4, 8, 16, 32."""
         maps = [self.layer1(self.stem(image))]
         for transition, stage in zip(self.transitions, self.stages, strict=True):
-            # every new map comes from the coarsest one there is
+            # a new map is made from the coarsest map so far
             maps = stage([part(maps[min(i, len(maps) - 1)]) for i, part in enumerate(transition)])
         return maps
 
 
 class Block(nn.Module):
-    """A residual block of ResNet, of two convolutions or three."""
+    """A residual block of ResNet, with two or three convolutions."""
 
     def __init__(self, block: nn.Module, fuse: Fuse):
         super().__init__()
@@ -52,12 +54,12 @@ class Block(nn.Module):
 
 
 class Exchange(nn.Module):
-    """Some blocks on every map, then each map gets the sum of all, brought to its resolution."""
+    """Blocks on every map, then each map becomes the sum of all maps, resampled to its resolution."""
 
     def __init__(self, module: nn.Module, fuse: Fuse):
         super().__init__()
         self.branches = nn.ModuleList(nn.Sequential(*(Block(b, fuse) for b in branch)) for branch in module.branches)
-        self.up = nn.ModuleList(  # a 1x1 convolution before it is enlarged
+        self.up = nn.ModuleList(  # 1x1 convolutions, before the map is enlarged
             nn.ModuleList(_chain(part, fuse)[0] for part in parts[i + 1 :])
             for i, parts in enumerate(module.fuse_layers)
         )
@@ -74,7 +76,7 @@ class Exchange(nn.Module):
         return [self._sum(i, maps) for i in range(len(self.up))]
 
     def _sum(self, i: int, maps: list[Tensor]) -> Tensor:
-        total = maps[i].clone()  # the others need it, too
+        total = maps[i].clone()  # the other sums need the map too
         for conv, x in zip(self.up[i], maps[i + 1 :], strict=True):
             total += F.interpolate(conv(x), size=total.shape[-2:], mode="nearest")
         for chain, x in zip(self.down[i], maps[:i], strict=True):
@@ -86,7 +88,7 @@ class Exchange(nn.Module):
 
 
 def _chain(module: nn.Module, fuse: Fuse, last: str | None = None) -> list[FusedConv]:
-    """The convolutions inside a module, in their order, each with the ReLU that follows it; `last`: the last one's."""
+    """Convolutions of a module in order, each with the ReLU that follows it; last: activation of the last one."""
     parts = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.ReLU)]
     convs = []
     for part, after in itertools.zip_longest(parts, parts[1:]):

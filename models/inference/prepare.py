@@ -1,4 +1,4 @@
-"""A trained network, made ready to be asked many times."""
+"""A trained network, prepared for fast inference."""
 
 import copy
 import functools
@@ -14,22 +14,21 @@ from models.inference.fused_conv import FusedConv
 from models.inference.hrnet import FastHRNet
 from models.inference.keypoint_fit import KeypointFit
 from models.inference.transformer import FastBlock
-from models.mesh_recovery import MeshRecovery
+from models.mesh_recovery import BodyNetwork, MeshRecovery
 from models.movenet import Conv, MoveNet
 from models.movenet_backbone import MoveNetBackbone
+from utils.crop import CROP_SIZE
 from utils.process import DTYPES
-
-IMAGE_SIZE = 224
 
 
 def prepare_for_inference(
     model: MeshRecovery, device: torch.device | str, precision: str = "fp32", compile: bool = False
 ) -> "InferenceNetwork":
-    """A copy of the network that gives the last stage alone, as fast as this device can; the network stays as it is.
+    """A fast copy of the network for one device; it computes the last estimate alone. The network does not change.
 
     precision: fp32, bf16 or fp16, of HRNet and the graph transformer; rotations, body model and MoveNet stay float32.
-    compile: leave the choice of kernels to torch.compile, which takes a minute or more at the first call. The body
-    model is shared with the network where it is on the device already.
+    compile: by torch.compile, whose first call takes a minute or more. The copy shares the body model if that is on the
+    device already.
     """
     device, dtype = torch.device(device), DTYPES[precision]
     shared = (*model.body_model.buffers(), model.keypoint_regressor)
@@ -40,25 +39,25 @@ def prepare_for_inference(
     else:
         model.backbone = FastHRNet(model.backbone, _fuse(device, compile, dtype))
     with torch.inference_mode():
-        features = model.features(torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE, device=device))
+        features = model.features(torch.zeros(1, 3, CROP_SIZE, CROP_SIZE, device=device))
     sizes = [feature.shape[-2:] for feature in features.maps]
     model.blocks = nn.ModuleList(FastBlock(block, sizes, dtype) for block in model.blocks)
     return InferenceNetwork(model, compile)
 
 
 def fast_movenet(movenet: MoveNet, device: torch.device | str, compile: bool = False) -> MoveNet:
-    """A copy of MoveNet on the device, its convolutions fused with what follows them; in float32."""
+    """A float32 copy of MoveNet on the device, with convolutions, additions and activations fused."""
     movenet = copy.deepcopy(movenet).to(device).eval()
     fuse = _fuse(torch.device(device), compile, torch.float32)
     for module in list(movenet.modules()):
         for name, conv in list(module.named_children()):
-            if isinstance(conv, Conv):  # what it adds may be overwritten: a shortcut's start is nobody else's
+            if isinstance(conv, Conv):  # it may overwrite its second input: only the shortcut uses that tensor
                 setattr(module, name, fuse(conv, conv.activation, outer=conv.outer))
     return movenet
 
 
 def _fuse(device: torch.device, compile: bool, dtype: torch.dtype) -> Callable[..., FusedConv]:
-    # oneDNN's kernels are for CPUs, those of bfloat16 for such as have AVX-512; a compiler makes its own choice
+    # oneDNN's kernels are for CPUs, in bfloat16 for CPUs with AVX-512; torch.compile chooses its own kernels
     packed = device.type == "cpu" and torch.backends.mkldnn.is_available() and not compile
     if packed and dtype == torch.bfloat16:
         packed = torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -66,7 +65,7 @@ def _fuse(device: torch.device, compile: bool, dtype: torch.dtype) -> Callable[.
 
 
 class InferenceNetwork(nn.Module):
-    """image (B, 3, 224, 224) as `MeshRecovery` takes it, on any device -> its last stage, without gradients."""
+    """A prepared `MeshRecovery`: image (B, 3, 224, 224) on any device -> the last estimate, without gradients."""
 
     def __init__(self, network: MeshRecovery, compile: bool = False):
         super().__init__()
@@ -79,13 +78,13 @@ class InferenceNetwork(nn.Module):
             self.run = RecordedCalls(self.run)
 
     @torch.inference_mode()
-    def forward(self, image: Tensor | Features) -> dict:
-        if isinstance(image, Features):
-            return self.network(image, all_stages=False)
-        return self.run(image.to(self.device).contiguous(memory_format=torch.channels_last))
+    def forward(self, image_or_features: Tensor | Features) -> dict:
+        if isinstance(image_or_features, Features):
+            return self.network(image_or_features, all_stages=False)
+        return self.run(image_or_features.to(self.device).contiguous(memory_format=torch.channels_last))
 
 
-def refine(network: nn.Module, fit_keypoints: bool, flip_test: bool) -> nn.Module:
-    """The network with what makes its estimates better for more time: see `KeypointFit` and `FlipTest`."""
+def refine(network: BodyNetwork, fit_keypoints: bool, flip_test: bool) -> BodyNetwork:
+    """The network with the keypoint fit and the flip test, if chosen: better estimates for more compute."""
     network = KeypointFit(network) if fit_keypoints else network
     return FlipTest(network) if flip_test else network

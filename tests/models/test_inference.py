@@ -123,7 +123,7 @@ def test_bfloat16_keeps_the_errors_of_synthetic_people(people):
     errors = {}
     for precision in ("fp32", "bf16"):
         predictor = load_predictor(device="cpu", precision=precision)
-        found = torch.cat([predictor.ask(batch)["pred_keypoints_3d"] for batch in people["image"].split(25)])
+        found = torch.cat([predictor.predict(batch)["pred_keypoints_3d"] for batch in people["image"].split(25)])
         errors[precision] = 1000 * mpjpe(found, true, confidence[..., 0] > 0)
     change = errors["bf16"] - errors["fp32"]
     assert change.mean().abs() < 0.5

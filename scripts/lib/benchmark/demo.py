@@ -59,7 +59,7 @@ def start_up(settings: Settings, folder: Path) -> Row:
 def plain_predictor(fast: Predictor) -> Predictor:
     """The same demo with the networks as they were trained."""
     plain = copy.copy(fast)
-    plain.ask = fast.refined(OnDevice(published(load_network()).to(fast.device)))
+    plain.predict = fast.refine(OnDevice(published(load_network()).to(fast.device)))
     plain.finder = load_movenet(MOVENET).to(fast.device)
     return plain
 
