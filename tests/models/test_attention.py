@@ -1,4 +1,4 @@
-"""The attention of training on the CPU against the fused one, in value and in gradient."""
+"""Attention for training on the CPU against the fused kernel, in value and in gradient."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ SIZES = {"the tokens": (26, 26), "a map": (26, 196), "a window": (1, 16)}
 
 
 def inputs(num_queries: int, num_keys: int, biased: str, dtype=torch.float32) -> list[torch.Tensor | None]:
-    """Queries, what they look at, and a bias of the kind the network has: one for all images, one for each, or none."""
+    """Queries, context, and a bias of each kind in the network: one for all images, one for each, or none."""
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape):
@@ -24,10 +24,10 @@ def inputs(num_queries: int, num_keys: int, biased: str, dtype=torch.float32) ->
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("biased", ["none", "shared", "own"])
 def test_training_path_equals_the_fused_one(size, biased):
-    q, seen, bias = tensors = inputs(*SIZES[size], biased)
+    query, context, bias = tensors = inputs(*SIZES[size], biased)
     given = [tensor for tensor in tensors if tensor is not None]
-    found = attend(q, seen, bias)
-    expected = F.scaled_dot_product_attention(q, seen, seen, attn_mask=bias, scale=1.0)
+    found = attend(query, context, bias)
+    expected = F.scaled_dot_product_attention(query, context, context, attn_mask=bias, scale=1.0)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     weight = torch.randn_like(expected)
     gradients = zip(
@@ -38,21 +38,21 @@ def test_training_path_equals_the_fused_one(size, biased):
     for a, b in gradients:
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
     with torch.no_grad():
-        torch.testing.assert_close(attend(q, seen, bias), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(attend(query, context, bias), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("biased", ["none", "own"])
 def test_bfloat16_stays_near_float32(biased):
-    q, seen, bias = low = inputs(26, 196, biased, torch.bfloat16)
+    query, context, bias = low = inputs(26, 196, biased, torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
         found = attend(*low)
     expected = attend(*(None if tensor is None else tensor.float() for tensor in low))
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), expected, atol=0.05, rtol=0.05)
-    # the softmax itself is of float32: rows of 196 bfloat16 numbers would not sum to one
-    seen = torch.cat((seen[..., :-1], torch.ones_like(seen[..., :1])), -1)
+    # softmax is computed in float32: rows of 196 bfloat16 numbers would not sum to 1
+    context = torch.cat((context[..., :-1], torch.ones_like(context[..., :1])), -1)
     with torch.autocast("cpu", torch.bfloat16):
-        ones = attend(q, seen, bias)[..., -1].float()
+        ones = attend(query, context, bias)[..., -1].float()
     torch.testing.assert_close(ones, torch.ones_like(ones), atol=0.01, rtol=0)
 
 
@@ -70,7 +70,7 @@ def test_a_layer_gives_the_same_in_training_and_evaluation_under_autocast():
 
 @pytest.mark.parametrize("biased", [False, True])
 def test_a_layer_is_multi_head_attention(biased):
-    """Keys and values made one by one, as in the textbook; what the layer leaves out of these has no effect."""
+    """The textbook form with keys and values for every pixel; the bias of the keys has no effect."""
     torch.manual_seed(0)
     layer = AttentionLayer(32, 4, dropout=0.0)
     torch.nn.init.normal_(layer.to_k.bias)

@@ -25,7 +25,7 @@ def random_pose(batch: int, seed: int = 0, angle: float = 0.7) -> torch.Tensor:
 
 
 def tiny_body(n: int = 50, seed: int = 0) -> dict[str, np.ndarray]:
-    """A made-up body in SMPL layout."""
+    """A random body in SMPL layout."""
     rng = np.random.default_rng(seed)
     regressor = rng.random((24, n)) ** 4
     weights = rng.random((n, 24)) ** 8
@@ -69,7 +69,7 @@ def check_against_smplx(path: Path, extra_vertices: dict[str, int] | None):
 
 
 def test_agrees_with_smplx_on_the_open_body(open_body):
-    # smplx also picks 21 vertices by SMPL's numbers; the open body has its own
+    # smplx also selects 21 vertices by SMPL's numbering, which the open body does not have
     j24 = open_body.keypoint_regressors["j24"]
     nose, left_eye = j24[19].argmax(), j24[20].argmax()
     names = ("nose", "reye", "leye", "rear", "lear", "LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel")
@@ -115,7 +115,7 @@ def test_rest_pose_is_the_shaped_template(open_body):
     np.testing.assert_allclose(joints, want_joints, atol=5e-6)
 
 
-def test_a_global_turn_moves_everything_about_the_pelvis(open_body):
+def test_a_global_rotation_is_about_the_pelvis(open_body):
     pose, betas = random_pose(1, 2), torch.randn(1, 10)
     turn = random_pose(1, 3)[:, 0]
     vertices, joints = open_body(pose, betas)
@@ -164,12 +164,12 @@ def test_runs_in_full_precision_under_autocast():
     torch.testing.assert_close(got, want)
 
 
-def test_nothing_of_the_body_enters_a_checkpoint(open_body):
+def test_no_tensor_of_the_body_enters_a_checkpoint(open_body):
     assert open_body.state_dict() == {}
     assert list(open_body.parameters()) == []
 
 
-def test_what_the_open_body_offers(open_body):
+def test_attributes_of_the_open_body(open_body):
     assert (open_body.name, open_body.parents) == ("open_body", SMPL_PARENTS)
     assert open_body.num_vertices != 6890
     assert open_body.faces.dtype == np.int64
@@ -181,7 +181,7 @@ def test_what_the_open_body_offers(open_body):
 
 
 def as_official(data: dict[str, np.ndarray]) -> dict:
-    """The other things that SMPL's own files hold."""
+    """Keys of SMPL's own files that the body model does not read."""
     extra = {"bs_style": "lbs", "bs_type": "lrotmin", "J": data["J_regressor"] @ data["v_template"]}
     return {**data, "J_regressor": scipy.sparse.csc_matrix(data["J_regressor"]), **extra}
 
@@ -218,7 +218,7 @@ pickle.dump(data, open(sys.argv[2], "wb"), 2)
     torch.testing.assert_close(official(pose, betas), plain(pose, betas), atol=1e-7, rtol=0)
 
 
-def test_more_shape_components_than_needed_are_left_out(tmp_path):
+def test_further_shape_components_are_ignored(tmp_path):
     data = tiny_body()
     np.savez(tmp_path / "a.npz", **data)
     more = np.concatenate((data["shapedirs"], np.ones((50, 3, 290))), 2)

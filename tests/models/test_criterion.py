@@ -10,7 +10,7 @@ NUM_VERTICES = 40
 
 
 class TinyBody(nn.Module):
-    """24 rigid joints in a row, each with its own vertices: enough to depend on every rotation and on the betas."""
+    """24 rigid joints in a chain, each with its own vertices: they depend on every rotation and on the betas."""
 
     def __init__(self):
         super().__init__()
@@ -113,18 +113,18 @@ def test_shape_loss_is_of_the_labelled_shapes(outputs, batch, regressor):
     assert (outputs["pred_betas"].grad.abs().sum(1) > 0).tolist() == batch["has_smpl"].tolist()
 
 
-def test_perfect_estimate_costs_nothing(batch, regressor):
+def test_a_perfect_estimate_has_no_loss(batch, regressor):
     criterion = Criterion(TinyBody(), regressor)
     batch["betas"] = torch.zeros(6, 10)
     targets = criterion.targets(batch)
     outputs = {
         "pred_rotmat": targets["rotmat"],
-        "pred_vertices": targets["vertices"] + 5.0,  # where the body stands is not judged
+        "pred_vertices": targets["vertices"] + 5.0,  # translation does not count
         "pred_keypoints_3d": targets["keypoints_3d"][..., :3] - 2.0,
         "pred_keypoints_2d": targets["keypoints_2d"][..., :2],
         "aux_outputs": [],
     }
-    assert criterion(outputs, batch)["loss"] < 1e-3  # 100 times the rounding of a body 5 m away
+    assert criterion(outputs, batch)["loss"] < 1e-3  # 100 times the rounding error of coordinates at 5 m
 
 
 def test_stage_weights(outputs, batch, regressor):
@@ -153,13 +153,13 @@ def test_unlabelled_samples_get_no_gradient(outputs, batch, regressor):
     assert touched == batch["has_keypoints_3d"].tolist()
 
 
-def test_labels_are_left_as_they_are(outputs, batch, regressor):
+def test_labels_are_not_modified(outputs, batch, regressor):
     before = {key: value.clone() for key, value in batch.items()}
     Criterion(TinyBody(), regressor)(outputs, batch)
     assert all(torch.equal(batch[key], before[key]) for key in batch)
 
 
-def test_half_precision_estimates_are_judged_in_float32(outputs, batch, regressor):
+def test_losses_of_half_precision_estimates_are_float32(outputs, batch, regressor):
     low = {key: value.bfloat16() for key, value in outputs.items() if key != "aux_outputs"} | {"aux_outputs": []}
     losses = Criterion(TinyBody(), regressor)(low, batch)
     assert all(loss.dtype == torch.float32 for loss in losses.values())

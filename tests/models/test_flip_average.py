@@ -1,4 +1,4 @@
-"""Estimates of a picture and of its mirror image, averaged."""
+"""Flip test: the mean of the estimates on an image and on its mirror image."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_a_mirrored_pose_is_a_mirrored_body(network):
     rotmat, betas, cam = roma.random_rotmat((2, 24)), torch.randn(2, 10), torch.tensor([[0.9, 0.1, 0.2]] * 2)
     body = network.estimate(rotmat, betas, cam)
     mirrored = network.estimate(mirror_rotation(rotmat), betas, cam * torch.tensor([1, -1, 1]))
-    # the open body is its own mirror image up to the modeller's care
+    # the open body is symmetric up to the accuracy of its modelling
     torch.testing.assert_close(mirrored["pred_joints"], body["pred_joints"][:, SMPL_FLIP] * MIRROR, atol=2e-3, rtol=0)
     expected = body["pred_joints_2d"][:, SMPL_FLIP] * MIRROR[:2]
     torch.testing.assert_close(mirrored["pred_joints_2d"], expected, atol=2e-3, rtol=0)
@@ -49,8 +49,8 @@ def test_the_mean_lies_halfway():
 
 
 @torch.inference_mode()
-def test_a_mirrored_picture_gives_the_mirrored_answer(network):
-    """Whatever the weights: the network alone does not do this."""
+def test_a_mirrored_image_gives_the_mirrored_estimate(network):
+    """For any weights; the network alone does not have this property."""
     torch.manual_seed(0)
     image = torch.randn(2, 3, 224, 224)
     flip_test = FlipTest(network)
@@ -64,7 +64,7 @@ def test_a_mirrored_picture_gives_the_mirrored_answer(network):
     assert plain.keys() == {key for key in network(image) if key.startswith("pred_")}
 
 
-def test_the_demo_looks_twice_unless_told_not_to():
+def test_the_flip_test_is_the_default_of_the_demo():
     image = SAMPLES / "im02.png"
     default, both, once = (
         load_predictor(precision="fp32", **flags)(image, bbox=(0, 0, 400, 620))[0].betas
@@ -74,7 +74,7 @@ def test_the_demo_looks_twice_unless_told_not_to():
     assert np.abs(both - once).max() > 0.02
 
 
-def test_the_protocol_says_so(network):
+def test_the_protocol_names_the_flip_test(network):
     for flags in ((), ("--flip_test",)):
         protocol = describe_protocol(parse_args(["--data_mode=synthetic", *flags]), network.body_model)
         assert ("flip test" in protocol) == bool(flags)

@@ -1,4 +1,4 @@
-"""What is made ready for inference is the same function, and bfloat16 changes its errors by less than 0.5 mm."""
+"""The network prepared for inference is the same function; bfloat16 changes its errors by less than 0.5 mm."""
 
 import copy
 
@@ -25,7 +25,7 @@ ESTIMATE = ("pred_rotmat", "pred_betas", "pred_cam", "pred_vertices", "pred_join
 
 
 def learned(network: nn.Module) -> nn.Module:
-    """The network with weights and statistics in which every part matters, in eval mode."""
+    """The network in eval mode with random weights and statistics, so that every part has an effect."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -58,7 +58,7 @@ def test_fused_hrnet_equals_timms(hrnet_type):
         for found, level in zip(network(image.contiguous(memory_format=torch.channels_last)), expected, strict=True):
             assert relative(found, level) < 1e-5
     for found, level in zip(hrnet(image), expected, strict=True):
-        assert torch.equal(found, level)  # the network itself is as it was
+        assert torch.equal(found, level)  # the network itself is unchanged
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_prepared_network_gives_the_last_stage(flags):
     args = get_args_parser().parse_args(["--backbone_weights=none", "--num_transformers=2", *flags.split()])
     model, _ = build_model(args)
     learned(model)
-    for parameter in model.blocks.parameters():  # gates open, so that the graph counts
+    for parameter in model.blocks.parameters():  # open gates, so that the graph has an effect
         parameter.data += 0.02 * torch.randn_like(parameter)
     state, image = {name: value.clone() for name, value in model.state_dict().items()}, torch.randn(2, 3, 224, 224)
     with torch.inference_mode():
@@ -118,7 +118,7 @@ def people() -> dict[str, torch.Tensor]:
 
 
 def test_bfloat16_keeps_the_errors_of_synthetic_people(people):
-    """As the README's command says of all 2,000 test people."""
+    """Measured on all 2,000 test people by the command in the documentation."""
     true, confidence = people["keypoints_3d"][:, list(J24_TO_J14)].split((3, 1), dim=-1)
     errors = {}
     for precision in ("fp32", "bf16"):
@@ -127,7 +127,7 @@ def test_bfloat16_keeps_the_errors_of_synthetic_people(people):
         errors[precision] = 1000 * mpjpe(found, true, confidence[..., 0] > 0)
     change = errors["bf16"] - errors["fp32"]
     assert change.mean().abs() < 0.5
-    assert 0 < change.abs().mean() < 0.5  # it is another computation, and each person's error stays what it is
+    assert 0 < change.abs().mean() < 0.5  # the results differ, but not by much for any person
 
 
 def test_precision_is_chosen_by_measurement(monkeypatch):

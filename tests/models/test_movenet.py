@@ -30,7 +30,7 @@ def movenet():
 
 @pytest.fixture(scope="module")
 def image():
-    """(1, 3, 256, 256), ImageNet-normalised: what TensorFlow.js was given."""
+    """(1, 3, 256, 256), ImageNet-normalised: the input of TensorFlow.js."""
     rgb = cv2.imread(str(SAMPLES / "im01.png"))[20:532:2, 14:526:2, ::-1].copy()
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     return ((torch.from_numpy(rgb).permute(2, 0, 1) / 255 - mean) / std)[None]
@@ -43,7 +43,7 @@ def maps(movenet, image):
 
 
 def people_maps(people, size=64):
-    """Maps of made-up people: list of (centre cell (2,), keypoints (17, 2) in cells), as MoveNet defines them."""
+    """Maps of synthetic people: list of (centre cell (2,), keypoints (17, 2) in cells), as MoveNet defines them."""
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     heatmaps, centre = torch.zeros(17, size, size), torch.zeros(size, size)
     regression, offsets = torch.zeros(17, 2, size, size), torch.zeros(17, 2, size, size)
@@ -105,7 +105,7 @@ def test_backbone_features(movenet, image):
     torch.testing.assert_close(backbone.train()(picture).maps[0], features.maps[0])
 
 
-def test_points_are_read_where_the_keypoints_are(movenet, image):
+def test_points_are_sampled_at_the_keypoints(movenet, image):
     """The stride-16 part of a point lies between the four cells around its keypoint."""
     features = build_movenet_backbone(WEIGHTS, STATISTICS)(image)
     coarse = features.maps[0]
@@ -144,11 +144,11 @@ def test_argmax_finds_peaks_between_cells():
     assert found[:, 2].min() > 0.8
 
 
-def test_person_in_the_middle_is_read_and_not_the_other():
+def test_the_central_person_is_decoded_and_not_the_other():
     torch.manual_seed(0)
     middle, other = random_keypoints(24, 40), random_keypoints(2, 14)
     parts = people_maps([((32, 32), middle), ((8, 8), other)])
-    parts[0][:, :, 2:14, 2:14] *= 1.2  # the other one stands out more
+    parts[0][:, :, 2:14, 2:14] *= 1.2  # the other one has higher scores
     found = decode_single_person(*parts)[0]
     assert (found[:, :2] / 4 - middle).abs().max() < 1e-4
     assert (decode_argmax(parts[0])[0, :, :2] / 4 - middle).norm(dim=1).min() > 5
@@ -168,7 +168,7 @@ def test_weights_carry_provenance_and_licence():
     assert "Apache License" in WEIGHTS.with_name("movenet_thunder.LICENSE.txt").read_text()
 
 
-def test_unfit_weights_are_refused(tmp_path):
+def test_weights_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(UserError, match="not found"):
         load_movenet(tmp_path / "absent.safetensors")
     broken = tmp_path / "broken.safetensors"
@@ -200,8 +200,8 @@ def test_conversion_writes_all_or_nothing(tmp_path, movenet):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-def test_check_notices_a_wrong_network():
-    """A graph of two nodes whose answer no network gives."""
+def test_the_check_detects_a_wrong_network():
+    """A graph of two nodes with an output that the network does not have."""
     node = {"name": "StatefulPartitionedCall/Sigmoid", "op": "Identity", "input": ["constant"]}
     graph = {"modelTopology": {"node": [node, {"name": "Identity", "op": "Identity", "input": ["keypoints"]}]}}
     weights = {"constant": torch.zeros(1, 64, 64, 17), "keypoints": torch.zeros(1, 1, 17, 3)}

@@ -1,4 +1,4 @@
-"""The network against the recorded outputs of the published one, and properties it must have by construction."""
+"""The network against recorded outputs of the published one, and properties that it has by construction."""
 
 import json
 
@@ -25,7 +25,7 @@ RECORDED = {
 
 
 def recorded_weights(spec: list) -> dict[str, torch.Tensor]:
-    """The made-up weights of the recording; the rule is stated beside it."""
+    """The random weights of the recording, by the rule stated there."""
     state = {}
     for i, (key, shape, dtype) in enumerate(spec):
         if dtype.startswith("int"):
@@ -42,7 +42,7 @@ def recorded_weights(spec: list) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="session")
 def toy_args(reference, tmp_path_factory):
-    """Options that build the network on the recording's body: a function of further command-line words."""
+    """Options that build the network on the recording's body: a function of further flags."""
     regressor = tmp_path_factory.mktemp("toy") / "h36m_regressor.npy"
     np.save(regressor, np.load(reference / "toy_body.npz")["h36m_regressor"])
     words = ["--smpl_path", str(reference / "toy_body.npz"), "--keypoint_regressor", str(regressor)]
@@ -88,13 +88,13 @@ def test_window_reads_the_pixels_around_each_joint():
     pixel = (joints + 1) / 2 * (size - 1)
     assert seen.shape == (1, 3, (2 * radius) ** 2, 2)
     torch.testing.assert_close(window.offset * radius, seen - pixel[:, :, None])
-    # an inner joint sees r pixels to the right of its own and r - 1 to the left
+    # the window of an inner joint has r pixels to the right of its own and r - 1 to the left
     assert seen[0, 0].amin(0).tolist() == [24, 24] and seen[0, 0].amax(0).tolist() == [31, 31]
     assert seen[0, 1].amin(0).tolist() == [0, 52] and seen[0, 1].amax(0).tolist() == [4, 55]
     assert set(seen[0, 2, :, 0].tolist()) == {55.0}
 
 
-def test_window_survives_a_diverged_estimate():
+def test_a_diverged_estimate_has_a_valid_window():
     window = Window(torch.full((1, 24, 2), float("nan")), 56, 4)
     assert window.index.min() >= 0 and window.index.max() < 56 * 56
 
@@ -105,8 +105,8 @@ def test_sample_bilinear_is_exact_on_a_linear_ramp():
     torch.testing.assert_close(sample_bilinear(ramp, xy)[..., 0], xy[..., 0])
 
 
-def test_weights_of_pixels_read_a_map_as_sampling_does():
-    """In value and in gradient, inside, on the border and outside."""
+def test_weights_of_pixels_equal_bilinear_sampling():
+    """In value and in gradient; inside, on the border and outside."""
     generator = torch.Generator().manual_seed(0)
     feature = torch.randn(2, 5, 6, 9, generator=generator, requires_grad=True)
     xy = (torch.rand(2, 40, 2, generator=generator) * 2.6 - 1.3).requires_grad_()

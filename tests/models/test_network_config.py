@@ -1,4 +1,4 @@
-"""A checkpoint's configuration: what may be in it builds the same network again, and nothing else gets that far."""
+"""The configuration in a checkpoint: a valid one builds the same network again, all others are refused."""
 
 import json
 import re
@@ -30,7 +30,7 @@ from utils.network_config import (
 from utils.options import parse_args
 from utils.paths import DEFAULT_CHECKPOINT, OPEN_BODY
 
-# of another type, not finite, out of range, or too large to be built
+# of another type, nonfinite, out of range, or too large to be built
 IMPOSSIBLE = {
     "model_type": ["SMPL", "", "smpl-pose", 1, None, ["SMPL-Pose"], b"SMPL-Pose"],
     "backbone": ["resnet", None, 0, {"hrnet": 1}, "../hrnet"],

@@ -1,4 +1,4 @@
-"""The Python API: `demo` offers it, and a start stays free of what only training and export need."""
+"""The Python API: demo.py exports it, and inference does not import slow libraries that it does not use."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from utils.paths import ROOT, SAMPLES
 HEAVY = ("torch._dynamo", "timm", "roma", "torchvision", "matplotlib")
 
 
-def test_demo_offers_the_python_api():
+def test_demo_exports_the_python_api():
     for name in ("Predictor", "load_network", "load_predictor"):
         assert getattr(demo, name) is getattr(predictor, name)
 
