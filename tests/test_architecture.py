@@ -1,6 +1,7 @@
 """The order of packages and modules: no circles, no imports upwards, short files, folders of few files."""
 
 import ast
+import re
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -104,3 +105,9 @@ def test_no_file_is_longer_than_a_few_screens():
 @pytest.mark.parametrize("package", MAX_FILES)
 def test_no_folder_holds_more_files_than_a_reader_takes_in(package):
     assert len(list((ROOT / package).glob("*.py"))) <= MAX_FILES[package]
+
+
+def test_tests_import_only_helpers():
+    for file in (ROOT / "tests").rglob("*.py"):
+        imported = re.findall(r"^\s*(?:from|import) (tests[\w.]*)", file.read_text(encoding="utf-8"), re.M)
+        assert all(name.startswith("tests.helpers") for name in imported), file

@@ -9,59 +9,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
 import main as program
-from datasets.human_mesh import format_label
-from datasets.tsv import TSVWriter
 from models.build import build_model
 from scripts import convert_smpler_checkpoint
+from tests.helpers.tiny_data import NUM_VERTICES, flags_of, write_body, write_set
 from utils.checkpoint import read_checkpoint, write_checkpoint
 from utils.options import parse_args
 from utils.paths import ROOT
-from utils.skeleton import SMPL_PARENTS
 
-NUM_VERTICES = 120
 CHECKPOINTS = Path("logs/{}/checkpoints")
-
-
-def write_body(path: Path) -> Path:
-    """A cloud of points around 24 joints in SMPL layout, and a regressor: so small that it costs no time."""
-    random = np.random.RandomState(0)
-    joints = random.uniform(-0.6, 0.6, (24, 3))
-    owner = np.arange(NUM_VERTICES) % 24
-    np.savez(
-        path / "tiny_body.npz",
-        v_template=joints[owner] + random.uniform(-0.1, 0.1, (NUM_VERTICES, 3)),
-        shapedirs=random.normal(0, 0.02, (NUM_VERTICES, 3, 10)),
-        posedirs=np.zeros((NUM_VERTICES, 3, 207)),
-        J_regressor=np.eye(24)[:, owner] / (NUM_VERTICES / 24),
-        weights=np.eye(24)[owner],
-        kintree_table=np.stack((np.array(SMPL_PARENTS) % 2**32, np.arange(24))),
-        f=random.randint(0, NUM_VERTICES, (200, 3)),
-    )
-    np.save(path / "tiny_j17.npy", random.dirichlet(np.ones(NUM_VERTICES), 17).astype(np.float32))
-    return path
-
-
-def write_set(yaml_file: Path, size: int, seed: int, labels: tuple[str, ...] = ("2d", "3d", "smpl")):
-    """Noise pictures with made-up labels; every third row has no SMPL, every fourth no 3D keypoints."""
-    random = np.random.RandomState(seed)
-    with TSVWriter(yaml_file) as writer:
-        for i in range(size):
-            _, jpeg = cv2.imencode(".jpg", random.randint(0, 256, (120, 100, 3), dtype=np.uint8))
-            given = {}
-            if "2d" in labels:
-                given["keypoints_2d"] = np.c_[random.uniform(10, 90, (24, 2)), np.ones(24)]
-            if "3d" in labels and i % 4 != 3:
-                given["keypoints_3d"] = np.c_[random.uniform(-0.5, 0.5, (24, 3)), np.ones(24)]
-            if "smpl" in labels and i % 3 != 2:
-                given |= {"pose": random.normal(0, 0.3, 72), "betas": random.normal(0, 1, 10)}
-            label = format_label((50, 60), 0.6, **given)
-            writer.add(f"{yaml_file.stem}_{i}", jpeg.tobytes(), label, height=120, width=100)
 
 
 @pytest.fixture(scope="session")
@@ -75,11 +35,6 @@ def place(tmp_path_factory) -> Iterator[Path]:
     write_set(place / "unlabelled/human3.6m/valid.protocol2.yaml", 2, seed=4, labels=("2d",))
     yield write_body(place)
     shutil.rmtree(place / "logs", ignore_errors=True)
-
-
-def flags_of(place: Path) -> list[str]:
-    body = ["--smpl_path=tiny_body.npz", "--keypoint_regressor=tiny_j17.npy", "--mean_params=none"]
-    return [*body, "--data_root=data", "--hrnet_type=w18", "--num_workers=1", "--device=cpu"]
 
 
 def start(place: Path, *flags: str, launcher: str = "", processes: int = 1) -> subprocess.CompletedProcess:

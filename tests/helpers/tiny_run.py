@@ -6,7 +6,7 @@ import torch
 
 from datasets.feature_cache import LABELS, shard_path, write_shard
 from models.movenet_backbone import MoveNetBackbone
-from tests.end_to_end.test_main import write_body
+from tests.helpers.tiny_data import write_body
 from utils.checkpoint import read_checkpoint
 from utils.train.logger import _read_records
 

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import main as program
 from models.build import build_model
-from tests.end_to_end.test_main import flags_of, write_body
+from tests.helpers.tiny_data import flags_of, write_body
 from utils.errors import UserError
 from utils.options import parse_args
 from utils.process import rank
