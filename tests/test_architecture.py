@@ -107,7 +107,7 @@ def test_no_folder_holds_more_files_than_a_reader_takes_in(package):
     assert len(list((ROOT / package).glob("*.py"))) <= MAX_FILES[package]
 
 
-def test_tests_import_only_helpers():
+def test_no_test_imports_another():
     for file in (ROOT / "tests").rglob("*.py"):
         imported = re.findall(r"^\s*(?:from|import) (tests[\w.]*)", file.read_text(encoding="utf-8"), re.M)
-        assert all(name.startswith("tests.helpers") for name in imported), file
+        assert not any(".test_" in name for name in imported), f"{file}: move what is shared to tests/helpers"
