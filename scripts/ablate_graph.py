@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.feature_cache import FeatureCache
 from scripts.lib.graph_ablation.run import RECIPE, VARIANTS, Run, execute

@@ -22,7 +22,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.feature_cache import FLAGS, LABELS, read_provenance, shard_path, write_shard
 from datasets.human_mesh import HumanMeshDataset

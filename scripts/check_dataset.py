@@ -10,11 +10,14 @@ is changed. Exit code 0 when the set can be used, 2 when over 1 % of its rows ca
 import argparse
 import json
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.human_mesh import HumanMeshDataset
 from datasets.locate import FILES, find_data_root

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models.movenet import STAGES, MoveNet
 from utils.crop import IMAGENET_MEAN, IMAGENET_STD

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utils.checkpoint import read_checkpoint, write_checkpoint
 from utils.errors import UserError, exit_on_user_error

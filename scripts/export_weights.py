@@ -11,8 +11,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models.movenet import load_movenet
 from utils.checkpoint import find_checkpoint, load_checkpoint, write_checkpoint

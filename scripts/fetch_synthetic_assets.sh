@@ -131,7 +131,7 @@ if wanted light && missing light; then
   tar -xzf "$scratch"/pmndrs-assets-*.tgz -C "$scratch/pmndrs"
   exr=$(library OpenEXR==3.5.3)
   world=$scratch/blender/usr/share/blender/datafiles/studiolights/world
-  convert=$root/scripts/convert_synthetic_assets.py
+  convert=$root/scripts/lib/convert_synthetic_assets.py
   PYTHONPATH=$exr "$python" "$convert" light "$world" "$scratch/light/blender"
   PYTHONPATH=$exr "$python" "$convert" light "$scratch/pmndrs/package/hdri" "$scratch/light/pmndrs"
   cp "$world/license.txt" "$scratch/light/blender/LICENCE.txt"
@@ -174,7 +174,7 @@ if wanted people && missing people/morse; then
   "$reader" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || reader=python3.11
   if command -v "$reader" > /dev/null && "$reader" -c 'import cv2, numpy, pip' 2> /dev/null; then
     bpy=$(python=$reader library bpy==5.0.1)
-    PYTHONPATH=$bpy "$reader" "$root/scripts/convert_synthetic_assets.py" people \
+    PYTHONPATH=$bpy "$reader" "$root/scripts/lib/convert_synthetic_assets.py" people \
       "$scratch/morse/usr/share/morse/data/robots/human_rig.blend" "$scratch/people" > "$scratch/log" 2>&1 \
       || fail "cannot read human_rig.blend with bpy: $(tail -n 1 "$scratch/log")"
     cp "$scratch/morse/usr/share/doc/morse-simulator-data/copyright" "$scratch/people/LICENCE.txt"

