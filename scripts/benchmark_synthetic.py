@@ -32,8 +32,8 @@ READ_EVERY = 50  # samples, of the memory
 STAGES = {
     synthetic: ("draw_subject", "render_picture", "normalize"),
     synthetic_picture: (
-        "draw_people", "dress", "build_mesh", "rasterize", "draw_light", "look_along", "shade", "paint_background",
-        "paint_occluders", "camera_faults", "compress",
+        "draw_people", "dress", "build_mesh", "rasterize", "draw_light", "look_along", "shade_people",
+        "paint_background", "paint_occluders", "camera_faults", "compress",
     ),
 }  # fmt: skip
 

@@ -18,13 +18,13 @@ from datasets.synthetic.person.body import Body, rotmat_to_rotvec, rotvec_to_rot
 from datasets.synthetic.raster.noise import noise3
 from datasets.synthetic.raster.rasterizer import (
     ambient_occlusion,
+    area_weighted_normals,
     barycentric,
     look_along,
     perspective,
     rasterize,
-    vertex_normals,
 )
-from datasets.synthetic.subject import draw_subject, ray_to_z, turn
+from datasets.synthetic.subject import axis_rotation, draw_subject, ray_to_z
 from datasets.tsv import TSVWriter
 from models.body_model import load_body_model
 from tests.helpers.weak_perspective import fit_weak_perspective
@@ -118,7 +118,7 @@ def test_barycentric_is_perspective_correct():
 
 def test_normals_point_outwards_and_openness_is_a_share():
     points, faces = sphere()
-    assert ((vertex_normals(points, faces) * points).sum(1) > 0.95).all()
+    assert ((area_weighted_normals(points, faces) * points).sum(1) > 0.95).all()
     openness = ambient_occlusion(points, faces)
     assert openness.min() > 0.9  # nothing hides a ball's surface from its surroundings
     hollow = np.concatenate((points, 3 * points)), np.concatenate((faces, faces + len(points)))
@@ -304,7 +304,7 @@ def test_augmentation_turns_the_camera(clean):
     plain, turned = (draw_subject(np.random.default_rng(4), body, pose, roll=roll, truncation=0) for roll in (0.0, 0.7))
     lengths = [np.linalg.norm(subject.keypoints_3d(), axis=1) for subject in (plain, turned)]
     np.testing.assert_allclose(*lengths, atol=1e-9)
-    np.testing.assert_allclose(turned.camera[:, :3] @ plain.camera[:, :3].T, turn(2, 0.7), atol=1e-9)
+    np.testing.assert_allclose(turned.camera[:, :3] @ plain.camera[:, :3].T, axis_rotation(2, 0.7), atol=1e-9)
     np.testing.assert_array_equal(plain.pose[1:], turned.pose[1:])
 
 

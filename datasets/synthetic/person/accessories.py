@@ -1,15 +1,16 @@
-"""Things that people carry, and seats under people who sit."""
+"""Things that people carry, and seats for people who sit."""
 
 import numpy as np
 
 from datasets.synthetic.person.materials import cloth_tint, plain_material
+from datasets.synthetic.person.outfit import Outfit
 from datasets.synthetic.person.patterns import PLAIN
 from datasets.synthetic.person.wardrobe import Prop
 from utils.skeleton import SMPL_JOINTS
 
 
-def hand_things(outfit):
-    """Add backpacks, bags, things in the hands, gloves to a `datasets.synthetic.person.outfit.Outfit`."""
+def add_accessories(outfit: Outfit) -> None:
+    """Add backpacks, bags, things in the hands and gloves."""
     rng, at = outfit.rng, outfit.at
     chest = SMPL_JOINTS.index("spine3")
     if rng.random() < 0.06:
@@ -37,9 +38,11 @@ def hand_things(outfit):
         outfit.garment((outfit.wardrobe.side - wrist).astype(np.float32), gloves, 0.004, 0, "tight")
 
 
-def seat(rng, joints, facing):
-    """Something to sit on under a person who sits in the air: world joints (24, 3), pelvis rotation (3, 3) -> list of
-    Prop."""
+def seat(rng: np.random.Generator, joints: np.ndarray, facing: np.ndarray) -> list[Prop]:
+    """A stool or chair under a person who sits in the air -> props in the world, none for other poses.
+
+    joints (24, 3): world, metres; facing (3, 3): rotation of the pelvis.
+    """
     pelvis, knees, ankles = joints[0], joints[[4, 5]], joints[[7, 8]]
     hips = joints[[1, 2]]
     sitting = (np.abs(hips[:, 1] - knees[:, 1]) < 0.2).all() and (knees[:, 1] - ankles[:, 1] > 0.2).all()

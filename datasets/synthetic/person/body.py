@@ -1,6 +1,6 @@
-"""The body of the synthetic people in numpy: shape, skeleton, skinning and keypoints of any body file in SMPL layout.
+"""The body of synthetic people in numpy: shape, skeleton, skinning and keypoints of any body file in SMPL layout.
 
-Frames: the canonical frame has y up, the body faces +z, its left is +x, metres (see meta_data/README.md).
+Frames: the canonical frame has y up, the body faces +z, its left is at +x, metres (see meta_data/README.md).
 """
 
 import zipfile
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from numba import njit
+from numpy.typing import ArrayLike
+from scipy.spatial.transform import Rotation
 
 from utils.errors import UserError
 from utils.safe_load.limits import check_arrays
@@ -16,7 +18,7 @@ from utils.skeleton import SMPL_PARENTS
 REQUIRED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "f", "j17_regressor", "j24_regressor")
 
 
-def rotvec_to_rotmat(rotvec):
+def rotvec_to_rotmat(rotvec: ArrayLike) -> np.ndarray:
     """Axis-angle (..., 3) radians -> rotation matrices (..., 3, 3), by Rodrigues' formula in double precision."""
     rotvec = np.asarray(rotvec, np.float64)
     angle = np.linalg.norm(rotvec, axis=-1)[..., None, None]
@@ -26,16 +28,15 @@ def rotvec_to_rotmat(rotvec):
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
 
 
-def rotmat_to_rotvec(rotmat):
+def rotmat_to_rotvec(rotmat: np.ndarray) -> np.ndarray:
     """Rotation matrices (..., 3, 3) -> axis-angle (..., 3) radians, angle in [0, pi]."""
-    from scipy.spatial.transform import Rotation
-
     return Rotation.from_matrix(rotmat.reshape(-1, 3, 3)).as_rotvec().reshape(*rotmat.shape[:-1])
 
 
 @njit(cache=True, error_model="numpy")
-def bounds(points):
-    """Least and greatest coordinates of points (N, D) -> (D,), (D,); numpy is slow along the first axis."""
+def bounds(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest coordinates of points (N, D) -> (D,), (D,). Compiled, as numpy is slow along the first
+    axis."""
     low, high = points[0].copy(), points[0].copy()
     for i in range(1, points.shape[0]):
         for k in range(points.shape[1]):
@@ -45,8 +46,8 @@ def bounds(points):
 
 
 @njit(cache=True, error_model="numpy")
-def skin(points, bones, weights, transforms):
-    """Linear blend skinning: points (N, 3), bones / weights (N, K), transforms (24, 3, 4) -> (N, 3), all float32."""
+def skin(points: np.ndarray, bones: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np.ndarray:
+    """Linear blend skinning: points (N, 3), bones and weights (N, K), transforms (24, 3, 4) -> (N, 3) float32."""
     out = np.empty((points.shape[0], 3), np.float32)
     blend = np.empty((3, 4), np.float32)
     for i in range(points.shape[0]):
@@ -64,23 +65,23 @@ def skin(points, bones, weights, transforms):
     return out
 
 
-def sparse_weights(dense):
-    """Dense weights (N, 24) -> bone numbers and weights (N, K) of the bones that matter, K as small as exactness
-    allows."""
+def sparse_weights(dense: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Dense weights (N, 24) -> bone numbers (N, K) int32 and weights (N, K) float32; K is the largest number of bones
+    that move one vertex."""
     count = max(int((dense != 0).sum(1).max()), 1)
     bones = np.argsort(-dense, axis=1, kind="stable")[:, :count]
     return bones.astype(np.int32), np.take_along_axis(dense, bones, 1).astype(np.float32)
 
 
 class Body:
-    """A body file (.npz in SMPL layout with keypoint regressors and texture coordinates), ready to be posed by numpy.
+    """A body read from a .npz file in SMPL layout with keypoint regressors and texture coordinates, posed by numpy.
 
-    Attributes: template (V, 3) and shapedirs (V, 3, 10) metres; faces (F, 3) int32; bones / weights (V, K); uv (T, 2)
-    in [0, 1] and uv_faces (F, 3); joint_template (24, 3) and joint_shapedirs (24, 3, 10); flip (V,) mirrored vertex
-    numbers.
+    Attributes: template (V, 3) and shapedirs (V, 3, 10), metres; faces (F, 3) int32; bones and weights (V, K); uv
+    (T, 2) in [0, 1] and uv_faces (F, 3), or None; joint_template (24, 3) and joint_shapedirs (24, 3, 10), metres; probe
+    (P,): numbers of vertices that suffice for bounds and keypoints. UserError if the file is unusable.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         path = Path(path)
         if not path.is_file():
             raise UserError(
@@ -110,7 +111,7 @@ class Body:
         self.uv = arrays["uv"].astype(np.float32) if "uv" in arrays else None
         self.uv_faces = arrays["uv_f"].astype(np.int32) if "uv_f" in arrays else None
         regressors = {name: arrays[f"{name}_regressor"].astype(np.float64) for name in ("j17", "j24")}
-        # enough vertices for the outline and all keypoints
+        # enough vertices for the bounds and all keypoints
         used = sum((regressor != 0).any(0) for regressor in regressors.values()) > 0
         used[::5] = True
         self.probe = np.flatnonzero(used)
@@ -119,17 +120,18 @@ class Body:
             rows, columns = np.nonzero(regressor)
             self._regressors[name] = rows, columns, regressor[rows, columns], len(regressor)
 
-    def keypoints(self, vertices, name="j24"):
-        """vertices (V, 3), or those of `probe` (P, 3) -> regressed keypoints (17 or 24, 3) float64 in their frame."""
+    def keypoints(self, vertices: np.ndarray, name: str = "j24") -> np.ndarray:
+        """vertices (V, 3), or those of `probe` (P, 3) -> keypoints (24, 3), or (17, 3) of "j17", float64, same
+        frame."""
         rows, columns, values, count = self._regressors[name]
         if len(vertices) == len(self.probe):
             columns = np.searchsorted(self.probe, columns)
         weighted = values[:, None] * vertices[columns]
         return np.stack([np.bincount(rows, weighted[:, c], count) for c in range(3)], -1)
 
-    def transforms(self, rotmat, rest_joints):
-        """Parent-relative rotations (24, 3, 3), rest joints (24, 3) -> rest-to-posed (24, 3, 4) float32, joints (24,
-        3)."""
+    def transforms(self, rotmat: np.ndarray, rest_joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Parent-relative rotations (24, 3, 3), rest joints (24, 3) -> transforms (24, 3, 4) float32 from the rest pose
+        to the pose, joints (24, 3); metres."""
         chain = np.zeros((24, 4, 4))
         chain[:, 3, 3] = 1
         for j, parent in enumerate(SMPL_PARENTS):
@@ -142,9 +144,11 @@ class Body:
         relative[:, :, 3] -= (chain[:, :3, :3] @ rest_joints[..., None])[..., 0]
         return relative.astype(np.float32), joints
 
-    def posed(self, rotmat, betas, only=slice(None)):
-        """rotmat (24, 3, 3), betas (10,) -> vertices (V, 3) float32, joints (24, 3), metres, as models.body_model does,
-        and the transforms (24, 3, 4) that moved them. `only` these vertices, if given."""
+    def posed(
+        self, rotmat: np.ndarray, betas: ArrayLike, only: slice | np.ndarray = slice(None)
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pose the body as `models.body_model` does: rotmat (24, 3, 3), betas (10,) -> vertices (V, 3) float32, joints
+        (24, 3), metres, and the transforms (24, 3, 4) that moved them. only: numbers of the vertices to return."""
         betas = np.asarray(betas)
         rest = self.template[only] + self.shapedirs[only] @ betas.astype(np.float32)
         if self.posedirs is not None:

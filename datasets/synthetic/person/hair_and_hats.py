@@ -1,20 +1,21 @@
-"""What people wear on their heads: hair, hats, dark glasses."""
+"""Hair, hats and dark glasses."""
 
 import numpy as np
 
 from datasets.synthetic.person.materials import plain_material
+from datasets.synthetic.person.outfit import Outfit
 from datasets.synthetic.person.patterns import PLAIN
 from datasets.synthetic.person.wardrobe import Layer, fold_noise
 from utils.skeleton import SMPL_JOINTS
 
 STYLES = {"bald": 0.07, "short": 0.37, "full": 0.18, "long": 0.17, "bun": 0.07, "tail": 0.09, "afro": 0.05}
-# metres of hair over the skin
+# thickness of the hair over the skin, metres
 THICKNESS = {"short": (0.004, 0.012), "full": (0.014, 0.03), "long": (0.01, 0.02), "afro": (0.04, 0.09)}
 HEAD = SMPL_JOINTS.index("head")
 
 
-def dress_head(outfit):
-    """Add hair, then perhaps a hat and glasses, to a `datasets.synthetic.person.outfit.Outfit`."""
+def dress_head(outfit: Outfit) -> None:
+    """Add hair, then perhaps a hat and glasses."""
     rng, key = outfit.rng, outfit.key
     ear, top = 0.5 * (key["L_Ear"] + key["R_Ear"]), key["Top_of_Head"]
     style = rng.choice(list(STYLES), p=list(STYLES.values()))
@@ -38,8 +39,8 @@ def dress_head(outfit):
             outfit.ball(HEAD, np.add(key[eye], (0, 0, 0.012)), (0.026, 0.02, 0.006), dark)
 
 
-def _hair(outfit, style, ear, top):
-    """Hair close to the head, thinner at the hair line."""
+def _hair(outfit: Outfit, style: str, ear: np.ndarray, top: np.ndarray) -> None:
+    """Add hair close to the head, thinner at the hair line; ear, top (3,): positions on the rest pose."""
     rng, rest = outfit.rng, outfit.wardrobe.rest
     covers_ears = style == "long" or (style == "full" and rng.random() < 0.5)
     front = rng.uniform(0.045, 0.075) if rng.random() < 0.85 else rng.uniform(0.02, 0.045)
@@ -53,8 +54,8 @@ def _hair(outfit, style, ear, top):
     outfit.layers.append(Layer("tight", coverage, (0.002 + offset).astype(np.float32), outfit.hair_color))
 
 
-def _long_hair(outfit, ear):
-    """A sheet of hair that hangs from the back of the head."""
+def _long_hair(outfit: Outfit, ear: np.ndarray) -> None:
+    """Add a sheet of hair that hangs from the back of the head."""
     rng, sheet = outfit.rng, outfit.wardrobe.sheets["hair"]
     low = rng.uniform(sheet.points[:, 1].min() + 0.02, outfit.at["neck"][1] + 0.03)
     turn = np.abs(np.arctan2(sheet.points[:, 0], ear[2] - sheet.points[:, 2]))
@@ -66,8 +67,8 @@ def _long_hair(outfit, ear):
     )
 
 
-def _hat(outfit, ear):
-    """A cap, with a peak or a brim at times."""
+def _hat(outfit: Outfit, ear: np.ndarray) -> None:
+    """Add a cap, sometimes with a peak or a brim."""
     rng, key = outfit.rng, outfit.key
     material = outfit.cloth(0.25)
     line = rng.uniform(0.03, 0.055)
@@ -75,7 +76,7 @@ def _hat(outfit, ear):
     offset = np.full(len(coverage), rng.uniform(0.014, 0.026), np.float32)
     outfit.layers.append(Layer("tight", coverage, offset, material))
     eyes = 0.5 * (key["L_Eye"] + key["R_Eye"])
-    if rng.random() < 0.55:  # a peak, at times worn backwards
+    if rng.random() < 0.55:  # a peak, sometimes worn backwards
         z = ear[2] - 0.1 if rng.random() < 0.1 else eyes[2] + 0.035
         outfit.ball(HEAD, (0, eyes[1] + line + 0.01, z), (0.075, 0.008, 0.07), material)
     elif rng.random() < 0.4:  # a brim all around

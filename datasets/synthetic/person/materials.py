@@ -1,6 +1,8 @@
-"""Fabrics, skin tones and hair colours of synthetic people, as rows of `synthetic_patterns.MATERIAL`."""
+"""Fabrics, skin tones and hair colours of synthetic people, as rows of
+`patterns.MATERIAL`."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from datasets.synthetic.person.patterns import (
     BLOCK,
@@ -41,8 +43,8 @@ SKIN_TONES = np.array(
 )  # fmt: skip
 
 
-def cloth_tint(rng):
-    """A linear RGB cloth colour: one of the usual ones, varied, or any."""
+def cloth_tint(rng: np.random.Generator) -> np.ndarray:
+    """A cloth colour (3,), linear RGB: a common one with variation, or any."""
     if rng.random() < 0.82:
         color = CLOTH_COLORS[rng.integers(len(CLOTH_COLORS))] / 255 + rng.normal(0, 0.04, 3)
     else:
@@ -50,8 +52,8 @@ def cloth_tint(rng):
     return srgb_to_linear(np.clip(color, 0.02, 0.95))
 
 
-def skin_tint(rng):
-    """A linear RGB skin tone from the whole human range."""
+def skin_tint(rng: np.random.Generator) -> np.ndarray:
+    """A skin tone (3,), linear RGB, from the whole human range."""
     tones = SKIN_TONES / 255
     place = rng.uniform(0, len(tones) - 1)
     k = min(int(place), len(tones) - 2)
@@ -59,8 +61,8 @@ def skin_tint(rng):
     return srgb_to_linear(np.clip(tone * (1 + rng.normal(0, 0.04, 3)), 0.02, 0.97))
 
 
-def plain_material(rng, color, kind=PLAIN, specular=0.05):
-    """A MATERIAL without pattern."""
+def plain_material(rng: np.random.Generator, color: ArrayLike, kind: int = PLAIN, specular: float = 0.05) -> np.ndarray:
+    """A MATERIAL without pattern; color (3,): linear RGB."""
     material = np.zeros((), MATERIAL)
     material["kind"], material["color"], material["seed"] = kind, color, rng.integers(1 << 20)
     material["specular"], material["gloss"] = specular, rng.uniform(8, 40)
@@ -68,8 +70,8 @@ def plain_material(rng, color, kind=PLAIN, specular=0.05):
     return material
 
 
-def cloth_material(rng, images, patterned=0.45):
-    """A random fabric; `images` is how many pictures pattern IMAGE may use."""
+def cloth_material(rng: np.random.Generator, images: int, patterned: float = 0.45) -> np.ndarray:
+    """A random fabric, MATERIAL; images: number of pictures for pattern IMAGE; patterned: share with a pattern."""
     material = plain_material(rng, cloth_tint(rng), CLOTH, rng.choice((0.0, 0.02, 0.06)))
     material["second"], material["third"] = cloth_tint(rng), cloth_tint(rng)
     material["mottle"] = rng.uniform(0.05, 0.4)
@@ -89,8 +91,8 @@ def cloth_material(rng, images, patterned=0.45):
     return material
 
 
-def denim(rng):
-    """Jeans."""
+def denim(rng: np.random.Generator) -> np.ndarray:
+    """MATERIAL of jeans."""
     material = cloth_material(rng, 0, 0)
     base = srgb_to_linear(DENIM_COLORS[rng.integers(len(DENIM_COLORS))] / 255)
     material["color"], material["second"] = base * 0.75, np.clip(base * 1.5, 0, 1)
@@ -98,8 +100,8 @@ def denim(rng):
     return material
 
 
-def hair_material(rng):
-    """Hair of natural colour, seldom dyed."""
+def hair_material(rng: np.random.Generator) -> np.ndarray:
+    """MATERIAL of hair in a natural colour, seldom dyed."""
     if rng.random() < 0.97:
         color = np.clip(HAIR_COLORS[rng.choice(8, p=(0.2, 0.2, 0.18, 0.14, 0.07, 0.1, 0.07, 0.04))] / 255, 0, 1)
         color = color * rng.uniform(0.75, 1.25)

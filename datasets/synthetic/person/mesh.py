@@ -1,22 +1,27 @@
-"""From a body, a pose and an outfit to one triangle mesh in the camera frame, with everything that shading wants to
-know."""
+"""From a body, a pose and an outfit to one triangle mesh in the camera frame, with all that shading needs."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from datasets.synthetic.raster.rasterizer import vertex_normals
+from datasets.synthetic.person.look import Look
+from datasets.synthetic.person.wardrobe import Layer, Prop, Sheet, Wardrobe
+from datasets.synthetic.raster.rasterizer import area_weighted_normals
 
-_COVERED = 0.012  # skin deeper than this (metres) inside a garment is not drawn
-_OPEN = 0.1  # this near a hem (metres) the inside of a garment may be seen
+_COVERED = 0.012  # metres from the hem; surfaces further inside a garment are hidden by it
+_OPEN = 0.1  # metres from the hem; the inner side of a garment may be visible there
 
 
-@dataclass
-class Mesh:
-    """points (V, 3) camera frame, metres; attributes (V, 10): the point, its normal, its place in the rest pose and
-    how open it is to the sky (side by side, as shading reads them together); coverage (V,); faces (F, 3);
-    layer (F,) row of materials; corner (F,) row of the body's uv_faces or -1; two_sided (F,); materials (L,)."""
+class Mesh(NamedTuple):
+    """One triangle mesh of several layers (skin, garments, props).
+
+    points (V, 3) float32: camera frame, metres. attributes (V, 10) float32: point, unit normal, rest-pose point
+    (metres) and openness to the sky, side by side because shading reads them together. coverage (V,) float32: metres,
+    see `rasterize`. faces (F, 3) int32. layer (F,) int32: row of materials. corner (F,) int32: row of the body's
+    uv_faces, or -1. two_sided (F,) bool. materials (L,) MATERIAL.
+    """
 
     points: np.ndarray
     attributes: np.ndarray
@@ -30,8 +35,8 @@ class Mesh:
 
 @njit(cache=True, error_model="numpy")
 def _compact(faces, coverage, hidden):
-    """Faces with a covered corner and a corner not hidden -> their numbers, renumbered corners, whether they are near a
-    hem, used vertices."""
+    """Faces with a covered corner and a corner that is not hidden -> their numbers (K,), renumbered corners (K, 3),
+    whether they are near a hem (K,), numbers of the vertices in use (M,)."""
     new_number = np.full(coverage.shape[0], -1, np.int32)
     used = np.empty(coverage.shape[0], np.int32)
     kept = np.empty(faces.shape[0], np.int32)
@@ -58,12 +63,13 @@ def _compact(faces, coverage, hidden):
 
 
 @njit(cache=True, error_model="numpy")
-def _pose_sheet(used, points, shapedirs, betas, normals, offset, bones, weights, transforms):
-    """Shape, push outwards and skin the `used` vertices of a sheet -> (M, 3) float32."""
+def _pose_sheet(used, sheet, offset, betas, transforms):
+    """Shape, offset along the normals and skin the vertices `used` (M,) of a Sheet -> (M, 3) float32, metres."""
+    points, shapedirs, bones, weights, _, normals = sheet
     out = np.empty((used.shape[0], 3), np.float32)
     for m in range(used.shape[0]):
         i = used[m]
-        # three sums side by side: each alone would wait for its own last addition
+        # three sums at once: a single one would wait for its own previous addition
         x = points[i, 0] + offset[i] * normals[i, 0]
         y = points[i, 1] + offset[i] * normals[i, 1]
         z = points[i, 2] + offset[i] * normals[i, 2]
@@ -75,7 +81,7 @@ def _pose_sheet(used, points, shapedirs, betas, normals, offset, bones, weights,
         for k in range(bones.shape[1]):
             w = weights[i, k]
             if w != 0.0:
-                t = bones[i, k]  # no view of transforms: counting references to it would cost more than the product
+                t = bones[i, k]  # a view transforms[t] would cost more in reference counts than the product
                 qx += w * (
                     transforms[t, 0, 0] * x + transforms[t, 0, 1] * y + transforms[t, 0, 2] * z + transforms[t, 0, 3]
                 )
@@ -89,8 +95,8 @@ def _pose_sheet(used, points, shapedirs, betas, normals, offset, bones, weights,
     return out
 
 
-def _unit_shapes():
-    """Points and outward faces of a ball, box and rod that fit [-1, 1]."""
+def _unit_shapes() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Points (N, 3) in [-1, 1] and outward faces (F, 3) of a ball, a box and a rod."""
     rows, columns = 9, 14
     polar, turn = np.meshgrid(
         np.linspace(0, np.pi, rows), np.linspace(0, 2 * np.pi, columns, endpoint=False), indexing="ij"
@@ -103,7 +109,7 @@ def _unit_shapes():
     rod = ball.copy()
     rod[:, :2] = np.stack((ball[:, 0], ball[:, 2]), -1)
     rod[:, 2] = -np.clip(ball[:, 1] * 1.6, -1, 1)
-    # a box with corners of its own for every side, so that its edges stay sharp
+    # every side of the box has its own corners, so that normals are not averaged over edges
     sides, side_faces = [], []
     for axis in range(3):
         for sign in (-1, 1):
@@ -125,119 +131,98 @@ def _unit_shapes():
 _SHAPES = _unit_shapes()
 
 
-def build_mesh(body, wardrobe, openness, look, betas, transforms, to_camera):
+class _Part(NamedTuple):
+    """One layer of a Mesh; two_sided is one value per face or one for all."""
+
+    points: np.ndarray
+    rest: np.ndarray
+    openness: np.ndarray
+    coverage: np.ndarray
+    faces: np.ndarray
+    corner: np.ndarray
+    two_sided: np.ndarray | bool
+
+
+def build_mesh(
+    wardrobe: Wardrobe, openness: np.ndarray, look: Look, betas: np.ndarray, transforms: np.ndarray,
+    to_camera: np.ndarray,
+) -> Mesh:  # fmt: skip
     """Dress a posed body.
 
-    body: Body; wardrobe: Wardrobe; openness (V,) of the body's surface; look: as `synthetic_outfits.dress` returns it;
-    betas (10,); transforms (24, 3, 4) rest to world; to_camera (3, 4) world to camera. -> Mesh
+    openness (V,): of the body's surface, from `ambient_occlusion`; betas (10,); transforms (24, 3, 4): rest pose to
+    world; to_camera (3, 4): world to camera. Layer 0 of the mesh is the skin.
     """
-    skin, _, layers, props = look
-    count = len(body.template)
     betas = np.asarray(betas, np.float32)
     matrix = to_camera[:, :3] @ transforms
     matrix[:, :, 3] += to_camera[:, 3]
-    transforms = np.concatenate((matrix, to_camera[None])).astype(np.float32)  # the last one is for things in the world
-    closed = [layer for layer in layers if layer.hides_skin]
+    # the last transform, number -1, is for props in the world
+    transforms = np.concatenate((matrix, to_camera[None])).astype(np.float32)
+    count = len(openness)
+    skin = Layer("skin", np.ones(count, np.float32), np.zeros(count, np.float32), look.skin, hides_skin=False)
+    layers = [skin, *look.layers]
+    parts = [
+        _layer_part(layer, wardrobe.sheets[layer.sheet], layers, openness, betas, transforms) for layer in layers
+    ] + [_prop_part(prop, transforms[prop.bone]) for prop in look.props]
+    return _concatenate(parts, [item.material for item in (*layers, *look.props)])
 
-    def hidden(offset, own=None):
-        """Vertices (V,) of the body's surface, pushed outwards by `offset`, that lie deep under another garment."""
-        under = np.zeros(count, bool)
-        for layer in closed:
-            if layer is not own:
-                under |= (layer.coverage > _COVERED) & (layer.offset > offset)
-        return under
 
-    nothing, everywhere = np.zeros(count, np.float32), np.ones(count, np.float32)
-    parts, materials = [], [skin]
-
-    def add(points, rest, openness, coverage, faces, corner, two_sided):
-        parts.append((points, rest, openness, coverage, faces, corner, two_sided))
-
-    kept, corners, _, used = _compact(body.faces, everywhere, hidden(nothing))
-    points = _pose_sheet(
-        used,
-        body.template,
-        body.shapedirs,
-        betas,
-        wardrobe.sheets["tight"].normals,
-        nothing,
-        body.bones,
-        body.weights,
-        transforms,
+def _layer_part(
+    layer: Layer, sheet: Sheet, layers: list[Layer], openness: np.ndarray, betas: np.ndarray, transforms: np.ndarray
+) -> _Part:
+    """The visible faces of one layer of skin, cloth or hair; sheets with as many vertices as the body lie on it."""
+    on_body = len(sheet.points) == len(openness)
+    hidden = np.zeros(len(sheet.points), bool)
+    if on_body:
+        for other in layers:
+            if other.hides_skin and other is not layer:
+                hidden |= (other.coverage > _COVERED) & (other.offset > layer.offset)
+    kept, corners, hem, used = _compact(sheet.faces, layer.coverage, hidden)
+    return _Part(
+        points=_pose_sheet(used, sheet, layer.offset, betas, transforms),
+        rest=sheet.points[used],
+        openness=openness[used] if on_body else np.full(len(used), 0.9, np.float32),
+        coverage=layer.coverage[used],
+        faces=corners,
+        corner=kept if on_body else np.full(len(kept), -1, np.int32),
+        two_sided=hem if on_body else True,
     )
-    add(points, body.template[used], openness[used], everywhere[used], corners, kept, False)
-    for layer in layers:
-        sheet = wardrobe.sheets[layer.sheet]
-        on_body = len(sheet.points) == count
-        under = hidden(layer.offset, layer) if on_body else np.zeros(len(sheet.points), bool)
-        kept, corners, hem, used = _compact(sheet.faces, layer.coverage, under)
-        points = _pose_sheet(
-            used,
-            sheet.points,
-            sheet.shapedirs,
-            betas,
-            sheet.normals,
-            layer.offset,
-            sheet.bones,
-            sheet.weights,
-            transforms,
-        )
-        add(
-            points,
-            sheet.points[used],
-            openness[used] if on_body else np.full(len(used), 0.9, np.float32),
-            layer.coverage[used],
-            corners,
-            kept if on_body else np.full(len(kept), -1, np.int32),
-            hem if on_body else True,
-        )
-        materials.append(layer.material)
-    for prop in props:
-        unit, faces = _SHAPES[prop.shape]
-        rest = (unit @ prop.affine[:, :3].T + prop.affine[:, 3]).astype(np.float32)
-        t = transforms[prop.bone]
-        points = (rest @ t[:, :3].T + t[:, 3]).astype(np.float32)
-        ones = np.ones(len(rest), np.float32)
-        add(points, rest, ones, ones, faces, np.full(len(faces), -1, np.int32), False)
-        materials.append(prop.material)
 
-    shifts = np.cumsum([0] + [len(part[0]) for part in parts[:-1]])
-    points = np.concatenate([part[0] for part in parts])
-    faces = np.concatenate([part[4] + np.int32(shift) for part, shift in zip(parts, shifts, strict=True)])
+
+def _prop_part(prop: Prop, transform: np.ndarray) -> _Part:
+    """A rigid prop moved by transform (3, 4)."""
+    unit, faces = _SHAPES[prop.shape]
+    rest = (unit @ prop.affine[:, :3].T + prop.affine[:, 3]).astype(np.float32)
+    points = (rest @ transform[:, :3].T + transform[:, 3]).astype(np.float32)
+    ones = np.ones(len(rest), np.float32)
+    return _Part(points, rest, ones, ones, faces, np.full(len(faces), -1, np.int32), False)
+
+
+def _concatenate(parts: list[_Part], materials: list[np.ndarray]) -> Mesh:
+    shifts = np.cumsum([0] + [len(part.points) for part in parts[:-1]])
+    points = np.concatenate([part.points for part in parts])
+    faces = np.concatenate([part.faces + np.int32(shift) for part, shift in zip(parts, shifts, strict=True)])
+    rest, openness = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rest", "openness"))
+    sizes = [len(part.faces) for part in parts]
     return Mesh(
         points=points,
-        attributes=np.column_stack(
-            (
-                points,
-                vertex_normals(points, faces),
-                np.concatenate([part[1] for part in parts]),
-                np.concatenate([part[2] for part in parts]),
-            )
-        ),
-        coverage=np.concatenate([part[3] for part in parts]),
+        attributes=np.column_stack((points, area_weighted_normals(points, faces), rest, openness)),
+        coverage=np.concatenate([part.coverage for part in parts]),
         faces=faces,
-        layer=np.repeat(np.arange(len(parts), dtype=np.int32), [len(part[4]) for part in parts]),
-        corner=np.concatenate([part[5] for part in parts]).astype(np.int32),
-        two_sided=np.concatenate([np.broadcast_to(part[6], len(part[4])) for part in parts]),
+        layer=np.repeat(np.arange(len(parts), dtype=np.int32), sizes),
+        corner=np.concatenate([part.corner for part in parts]).astype(np.int32),
+        two_sided=np.concatenate(
+            [np.broadcast_to(part.two_sided, size) for part, size in zip(parts, sizes, strict=True)]
+        ),
         materials=np.array(materials),
     )
 
 
-def join(meshes):
-    """Several meshes -> one; layers are numbered on."""
+def join(meshes: Sequence[Mesh]) -> Mesh:
+    """Several meshes -> one; the layers of each follow those of the one before."""
     points = np.cumsum([0] + [len(mesh.points) for mesh in meshes[:-1]])
     layers = np.cumsum([0] + [len(mesh.materials) for mesh in meshes[:-1]])
-
-    def together(name):
-        return np.concatenate([getattr(mesh, name) for mesh in meshes])
-
-    return Mesh(
-        points=together("points"),
-        attributes=together("attributes"),
-        coverage=together("coverage"),
+    joined = Mesh(*map(np.concatenate, zip(*meshes, strict=True)))
+    return joined._replace(
         faces=np.concatenate([mesh.faces + np.int32(shift) for mesh, shift in zip(meshes, points, strict=True)]),
         layer=np.concatenate([mesh.layer + np.int32(shift) for mesh, shift in zip(meshes, layers, strict=True)]),
-        corner=together("corner"),
-        two_sided=together("two_sided"),
-        materials=together("materials"),
     )

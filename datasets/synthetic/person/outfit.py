@@ -1,58 +1,48 @@
-"""Dressing a person: which garments, how long, how loose, in which fabric; then hair and things."""
+"""Random garments: which ones, how long, how loose, in which fabric."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from datasets.synthetic.person.accessories import hand_things
-from datasets.synthetic.person.hair_and_hats import dress_head
 from datasets.synthetic.person.materials import (
     cloth_material,
     cloth_tint,
     denim,
     hair_material,
     plain_material,
-    skin_tint,
 )
-from datasets.synthetic.person.patterns import PLAIN, SHIRT, SKIN, SOLE, TROUSERS
-from datasets.synthetic.person.wardrobe import Layer, Prop, fold_noise
-
-
-def dress(rng, wardrobe, images, skins):
-    """A random look -> skin material, number of the skin texture (of `skins`), list of Layer, list of Prop.
-
-    images: number of fabric pictures that pattern IMAGE may use.
-    """
-    outfit = Outfit(rng, wardrobe, images)
-    outfit.body()
-    outfit.shoes()
-    dress_head(outfit)
-    hand_things(outfit)
-    skin = plain_material(rng, skin_tint(rng), SKIN, rng.uniform(0.02, 0.12))
-    skin["second"] = outfit.hair_color["color"]
-    skin["mottle"] = rng.uniform(0.0, 0.12)
-    return skin, int(rng.integers(skins)), outfit.layers, outfit.props
+from datasets.synthetic.person.patterns import PLAIN, SHIRT, SOLE, TROUSERS
+from datasets.synthetic.person.wardrobe import Layer, Prop, Wardrobe, fold_noise
 
 
 class Outfit:
-    """Collects layers and props, from the innermost to the outermost."""
+    """Collects the layers, from the innermost to the outermost, and the props of one person.
 
-    def __init__(self, rng, wardrobe, images):
+    All lengths are metres in the rest pose of the mean body. `at` and `key` are those of the Wardrobe.
+    """
+
+    def __init__(self, rng: np.random.Generator, wardrobe: Wardrobe, images: int):
         self.rng, self.wardrobe, self.images = rng, wardrobe, images
-        self.layers, self.props = [], []
+        self.layers: list[Layer] = []
+        self.props: list[Prop] = []
         self.at, self.key = wardrobe.at, wardrobe.key
         self.hair_color = hair_material(rng)
 
-    def cloth(self, patterned=0.45):
+    def cloth(self, patterned: float = 0.45) -> np.ndarray:
+        """A random fabric, MATERIAL, with a pattern in a share `patterned` of the cases."""
         return cloth_material(self.rng, self.images, patterned)
 
-    def garment(self, coverage, material, thickness, looseness, sheet=None, flare=None):
-        """Add a garment: thickness over the skin and extra looseness in metres, folds in proportion; flare (V,) metres
-        more."""
+    def garment(
+        self, coverage: np.ndarray, material: np.ndarray, thickness: float, looseness: float,
+        sheet: str | None = None, flare: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        """Add a garment with coverage (V,). Its offset from the skin is thickness + looseness, which hangs in folds, +
+        flare (V,)."""
         rng, wardrobe = self.rng, self.wardrobe
         rest = wardrobe.rest
         offset = np.full(len(rest), thickness, np.float32)
         if looseness > 0.002:
             folds = fold_noise(rest, coverage, rng.uniform(0.06, 0.16), rng.uniform(0.5, 2.5), rng.integers(1 << 20))
-            # cloth rests on the shoulders and hangs free below
+            # cloth lies on the shoulders and hangs free below
             hanging = np.clip((self.at["neck"][1] - 0.02 - rest[:, 1]) / 0.25, 0.15, 1).astype(np.float32)
             offset += looseness * hanging * np.maximum(0.7 + 0.9 * folds, 0.1)
         if flare is not None:
@@ -60,7 +50,8 @@ class Outfit:
         sheet = sheet or ("loose" if looseness > 0.012 else "tight")
         self.layers.append(Layer(sheet, coverage, offset, material))
 
-    def body(self):
+    def body(self) -> None:
+        """Add the garments of trunk, arms and legs."""
         rng = self.rng
         kind = rng.choice(
             ("everyday", "dress", "coat", "sport", "swim", "overall"), p=(0.62, 0.08, 0.12, 0.1, 0.04, 0.04)
@@ -100,28 +91,29 @@ class Outfit:
         if kind == "coat":
             self.coat()
 
-    def sleeve_end(self, long=None):
-        """|x| of a sleeve's end in the rest pose: none, short or long."""
+    def sleeve_end(self, long: bool = False) -> float:
+        """|x| of the end of a sleeve: long, or drawn from none, short and long."""
         shoulder, elbow, wrist = (self.at[name][0] for name in ("L_shoulder", "L_elbow", "L_wrist"))
         draw = self.rng.random()
-        if long or (long is None and draw < 0.42):
+        if long or draw < 0.42:
             return wrist - self.rng.choice((0.0, 0.0, 0.0, 1.0)) * self.rng.uniform(0, 0.9) * (wrist - elbow) + 0.005
         if draw < 0.9:
             return shoulder + self.rng.uniform(0.25, 1.0) * (elbow - shoulder)
         return shoulder + self.rng.uniform(-0.06, 0.03)
 
-    def top(self, material, tucked, looseness=None, long=None, thickness=0.009):
+    def top(self, material: np.ndarray, tucked: bool, looseness: float | None = None) -> None:
+        """Add a shirt; tucked: under the trousers."""
         rng, at = self.rng, self.at
         pelvis, waist = at["pelvis"][1], at["spine1"][1]
+        thickness = 0.005 if tucked else 0.009
         if tucked:
             hem = pelvis - 0.02
-            thickness = 0.005
         else:
             hem = rng.uniform(pelvis - 0.14, pelvis + 0.03) if rng.random() < 0.9 else rng.uniform(waist, waist + 0.18)
         if looseness is None:
             looseness = rng.choice((0.0, 1.0, 1.0, 2.0)) * rng.uniform(0.004, 0.016)
         coverage = self.wardrobe.top_coverage(
-            self.sleeve_end(long), hem, rng.uniform(0.066, 0.1), rng.choice((0.0, 1.0)) * rng.uniform(0.01, 0.09),
+            self.sleeve_end(), hem, rng.uniform(0.066, 0.1), rng.choice((0.0, 1.0)) * rng.uniform(0.01, 0.09),
             rng.random() < 0.3,
         )  # fmt: skip
         draw = rng.random()
@@ -132,18 +124,16 @@ class Outfit:
         low = np.clip((at["spine3"][1] - self.wardrobe.rest[:, 1]) / 0.5, 0, 1)
         self.garment(coverage, material, thickness, looseness, flare=None if tucked else rng.uniform(0, 0.02) * low)
 
-    def chest_print(self, material):
+    def chest_print(self, material: np.ndarray) -> None:
+        """Put a printed patch on a shirt's material."""
         width, height = self.rng.uniform(0.05, 0.14), self.rng.uniform(0.02, 0.12)
         x = self.rng.choice((0.0, 0.0, 0.08))
         y = self.at["spine3"][1] + self.rng.uniform(-0.05, 0.1)
-        material["print_x"], material["print_y"], material["print_width"], material["print_height"] = (
-            x,
-            y,
-            width,
-            height,
-        )
+        material["print_x"], material["print_y"] = x, y
+        material["print_width"], material["print_height"] = width, height
 
-    def bottom(self, kind, thickness):
+    def bottom(self, kind: str, thickness: float) -> None:
+        """Add trousers or shorts."""
         rng, at = self.rng, self.at
         waist = at["pelvis"][1] + rng.uniform(0.02, 0.12)
         knee, ankle, hip = at["L_knee"][1], at["L_ankle"][1], at["L_hip"][1]
@@ -165,7 +155,8 @@ class Outfit:
             flare=rng.uniform(0, 0.02) * below,
         )
 
-    def briefs(self):
+    def briefs(self) -> None:
+        """Add briefs or swimming trunks."""
         at, rest = self.at, self.wardrobe.rest
         low = at["L_hip"][1] - self.rng.uniform(0.03, 0.25) + 0.6 * self.wardrobe.side * self.rng.uniform(0, 1)
         coverage = np.minimum(at["pelvis"][1] + self.rng.uniform(0, 0.08) - rest[:, 1], rest[:, 1] - low)
@@ -173,7 +164,8 @@ class Outfit:
             np.minimum(coverage, 0.45 - self.wardrobe.side).astype(np.float32), self.cloth(), 0.003, 0, "tight"
         )
 
-    def bra(self):
+    def bra(self) -> None:
+        """Add a bra or the top of a bikini."""
         rest, chest = self.wardrobe.rest, self.at["spine3"][1]
         x, y = self.wardrobe.side, rest[:, 1]
         band = np.minimum(y - (chest - 0.1), chest + 0.07 - y)
@@ -181,7 +173,8 @@ class Outfit:
         coverage = np.minimum(np.maximum(band, straps), self.at["L_shoulder"][0] - 0.01 - x)
         self.garment(coverage.astype(np.float32), self.cloth(), 0.004, 0, "tight")
 
-    def skirt(self, material):
+    def skirt(self, material: np.ndarray) -> None:
+        """Add a skirt, or the lower part of a dress."""
         rng, sheet = self.rng, self.wardrobe.sheets["skirt"]
         y, top = sheet.points[:, 1], sheet.points[:, 1].max()
         hem = rng.uniform(self.at["L_ankle"][1] + 0.05, self.at["L_hip"][1] - 0.15)
@@ -192,8 +185,8 @@ class Outfit:
         material["bump"] *= 0.5
         self.layers.append(Layer("skirt", (y - hem).astype(np.float32), offset.astype(np.float32), material, False))
 
-    def coat(self):
-        """An open or closed jacket, cardigan or long coat."""
+    def coat(self) -> None:
+        """Add an open or closed jacket, cardigan or long coat."""
         rng, at = self.rng, self.at
         hem = rng.uniform(at["L_knee"][1], at["pelvis"][1] - 0.02) if rng.random() < 0.4 else at["pelvis"][1] - 0.1
         coverage = self.wardrobe.top_coverage(self.sleeve_end(True) - 0.01, hem, 0.075, 0.06, True)
@@ -208,7 +201,8 @@ class Outfit:
         self.garment(coverage, material, 0.02, rng.uniform(0.004, 0.02))
         self.layers[-1].hides_skin = False
 
-    def shoes(self):
+    def shoes(self) -> None:
+        """Add shoes or boots, perhaps over socks, or leave the feet bare."""
         rng, wardrobe = self.rng, self.wardrobe
         kind = rng.choice(("shoe", "boot", "bare"), p=(0.75, 0.1, 0.15))
         if kind == "bare":
@@ -223,9 +217,11 @@ class Outfit:
         below = np.clip((wardrobe.floor + 0.06 - wardrobe.rest[:, 1]) / 0.06, 0, 1)
         self.garment(wardrobe.foot_coverage(height), material, 0.009, 0, "loose", flare=rng.uniform(0, 0.012) * below)
 
-    def ball(self, bone, centre, radii, material):
+    def ball(self, bone: int, centre: ArrayLike, radii: ArrayLike, material: np.ndarray) -> None:
+        """Attach an ellipsoid to a bone; centre (3,), radii (3,)."""
         self.shape("ball", bone, centre, radii, material)
 
-    def shape(self, shape, bone, centre, size, material):
+    def shape(self, shape: str, bone: int, centre: ArrayLike, size: ArrayLike, material: np.ndarray) -> None:
+        """Attach a "ball", "box" or "rod" to a bone; centre (3,), half sides size (3,)."""
         affine = np.concatenate((np.diag(np.asarray(size, float)), np.asarray(centre, float)[:, None]), 1)
         self.props.append(Prop(shape, bone, affine.astype(np.float32), material))

@@ -1,4 +1,4 @@
-"""What covers a person, as rows of MATERIAL, and the colour of cloth: patterns, seams, pockets, prints.
+"""Materials of skin, cloth, hair and things, as rows of MATERIAL, and the colour of cloth: patterns, seams, prints.
 
 Colours are linear RGB.
 """
@@ -8,14 +8,14 @@ from numba import njit
 
 from datasets.synthetic.raster.noise import noise2, noise3
 
-SKIN, CLOTH, HAIR, PLAIN = 0, 1, 2, 3
-SHIRT, TROUSERS = 1, 2
-STRIPES, CHECKS, DOTS, CAMOUFLAGE, BLOCK, WEAVE, IMAGE, SOLE = 1, 2, 3, 4, 5, 6, 7, 8
+SKIN, CLOTH, HAIR, PLAIN = range(4)  # kinds of material
+SHIRT, TROUSERS = 1, 2  # details of cloth
+STRIPES, CHECKS, DOTS, CAMOUFLAGE, BLOCK, WEAVE, IMAGE, SOLE = range(1, 9)  # patterns of cloth
 
 MATERIAL = np.dtype(
     [
         ("kind", np.int32),
-        ("detail", np.int32),  # seams, pockets and buttons, which tell front from back; 0 is none
+        ("detail", np.int32),  # SHIRT or TROUSERS: seams, pockets and buttons; 0 is none
         ("detail_y", np.float32),  # height of the waist band, metres
         ("pattern", np.int32),  # 0 is plain
         ("image", np.int32),  # number of the picture for pattern IMAGE
@@ -32,7 +32,7 @@ MATERIAL = np.dtype(
         ("mottle", np.float32),  # strength of slow colour variation
         ("bump", np.float32),  # strength of folds in the normal
         ("bump_period", np.float32),  # metres
-        ("print_x", np.float32),  # a printed patch on the chest: middle and half sides in the rest pose, metres
+        ("print_x", np.float32),  # printed patch on the chest: centre and half sides in the rest pose, metres
         ("print_y", np.float32),
         ("print_width", np.float32),
         ("print_height", np.float32),
@@ -42,8 +42,8 @@ MATERIAL = np.dtype(
 
 
 @njit(cache=True, error_model="numpy")
-def pattern_share(material, along, across):
-    """Which colour a pattern shows at (across, along) metres of cloth -> weight of the second, of the third colour."""
+def pattern_share(material: np.ndarray, along: float, across: float) -> tuple[float, float]:
+    """Weights of the second and the third colour of a pattern at (across, along), metres on the cloth."""
     c, s = np.cos(material.angle), np.sin(material.angle)
     u = (c * across + s * along) / material.period + material.phase
     v = (c * along - s * across) / material.period + material.phase
@@ -60,9 +60,8 @@ def pattern_share(material, along, across):
 
 
 @njit(cache=True, error_model="numpy")
-def tailoring(material, px, py, front):
-    """Brightness of seams, pockets, button rows and belts at rest-pose point (px, py), metres; negative: a button or
-    belt."""
+def tailoring(material: np.ndarray, px: float, py: float, front: bool) -> float:
+    """Brightness of seams, pockets and flies at rest-pose point (px, py), metres; negative: a button or belt."""
     side = abs(px)
     if material.detail == SHIRT:
         if not front or side > 0.02:
@@ -85,12 +84,15 @@ def tailoring(material, px, py, front):
 
 
 @njit(cache=True, error_model="numpy")
-def cloth_color(material, colors, layer, px, py, pz, geometry, images, out):
-    """Colour of cloth at rest-pose point (px, py, pz), metres -> out (3), linear RGB.
+def cloth_color(
+    material: np.ndarray, colors: np.ndarray, layer: int, px: float, py: float, pz: float, geometry: np.ndarray,
+    images: np.ndarray, out: np.ndarray,
+) -> None:  # fmt: skip
+    """Colour of cloth at rest-pose point (px, py, pz), metres -> out (3,), linear RGB.
 
-    colors (L, 9): first, second and third colour of every layer.
-    geometry: |x| where arms begin, arm height and depth, height where legs begin, |x| and depth of the legs, depth of
-    the trunk.
+    colors (L, 9): first, second and third colour of every layer. geometry (7,), metres: |x| at which the arms begin, y
+    and z of the arms, y below which the legs begin, |x| and z of the legs, z of the trunk. images (N, h, w, 3): for
+    pattern IMAGE.
     """
     side = abs(px)
     if side > geometry[0]:

@@ -1,22 +1,47 @@
 """Shading of rasterised people: skin, cloth with patterns and folds, hair and plain things under sky light and a sun.
 
-Colours are linear RGB while light is added up and sRGB in the finished picture. A surface is drawn with one row of
-`synthetic_patterns.MATERIAL`.
+Light is summed in linear RGB; the finished picture is sRGB. Every surface has one row of
+`patterns.MATERIAL`.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
+from datasets.synthetic.person.mesh import Mesh
 from datasets.synthetic.person.patterns import HAIR, SKIN, cloth_color
 from datasets.synthetic.raster.color import SRGB_TABLE
 from datasets.synthetic.raster.noise import noise2, noise3
-from datasets.synthetic.raster.rasterizer import barycentric, lit
+from datasets.synthetic.raster.rasterizer import Raster, Shadow, barycentric, lit
+
+
+class SkinTexture(NamedTuple):
+    """Texture coordinates of the body, uv (T, 2) in [0, 1] and uv_faces (F, 3), and texture (H, W, 5) float32: RGB, the
+    share of it that the skin tone tints, the share that is hair (see `datasets.synthetic.person.skin`)."""
+
+    uv: np.ndarray
+    uv_faces: np.ndarray
+    texture: np.ndarray
+
+
+class Light(NamedTuple):
+    """Light on the people. irradiance (9, 3): spherical harmonics of the sky in the sky's frame; to_sky (3, 3):
+    rotation from the camera frame to the sky's frame; sun (3,): unit vector towards the sun, camera frame; sun_color
+    (3,): linear RGB; shadow: of the sun; exposure: factor on all light."""
+
+    irradiance: np.ndarray
+    to_sky: np.ndarray
+    sun: np.ndarray
+    sun_color: np.ndarray
+    shadow: Shadow
+    exposure: float
 
 
 @njit(cache=True, error_model="numpy")
-def irradiance(sh, x, y, z, out):
-    """Light that falls on a surface with unit normal (x, y, z): sh (9, 3) already convolved with the cosine, into out
-    (3)."""
+def irradiance_at(sh: np.ndarray, x: float, y: float, z: float, out: np.ndarray) -> None:
+    """Irradiance of a surface with unit normal (x, y, z) -> out (3,). sh (9, 3): spherical harmonics of the light,
+    already convolved with the cosine (Ramamoorthi and Hanrahan, SIGGRAPH 2001)."""
     for c in range(3):
         value = sh[0, c] + sh[1, c] * y + sh[2, c] * z + sh[3, c] * x
         value += sh[4, c] * x * y + sh[5, c] * y * z + sh[6, c] * (3 * z * z - 1) + sh[7, c] * x * z
@@ -24,8 +49,8 @@ def irradiance(sh, x, y, z, out):
 
 
 @njit(cache=True, error_model="numpy")
-def texel(texture, u, v, out):
-    """Bilinear look-up of texture (H, W, C) at (u, v), v counted upwards, both in [0, 1] -> out (C)."""
+def texel(texture: np.ndarray, u: float, v: float, out: np.ndarray) -> None:
+    """Bilinear sample of texture (H, W, C) at (u, v) in [0, 1], v upwards -> out (C,)."""
     height, width = texture.shape[0], texture.shape[1]
     x, y = u * width - 0.5, (1 - v) * height - 0.5
     x, y = min(max(x, 0.0), width - 1.001), min(max(y, 0.0), height - 1.001)
@@ -38,21 +63,22 @@ def texel(texture, u, v, out):
 
 
 @njit(cache=True, error_model="numpy")
-def shade(
-    key, index, screen, faces, attributes, face_layer, face_corner, uv, uv_faces, materials,
-    skin_texture, images, geometry, to_world, sh, sun, sun_color, shadow_map, shadow_affine, exposure, samples,
-):  # fmt: skip
+def shade_people(
+    raster: Raster, mesh: Mesh, skin: SkinTexture, fabrics: np.ndarray, geometry: np.ndarray, light: Light
+) -> np.ndarray:
     """Colour every pixel that shows a surface.
 
-    key, index: from `rasterize`. attributes (V, 10), face_layer (F,), face_corner (F,): see
-    `datasets.synthetic.person.mesh.Mesh`; uv (T, 2) and uv_faces: the body's texture coordinates.
-    skin_texture (H, W, 5): RGB detail, share of it that the skin tone tints, share that is hair. sh (9, 3): irradiance
-    in the frame that to_world (3, 3) leads to. sun (3): unit direction towards the sun, camera frame. -> (H, W, 4)
-    float32: sRGB times alpha, alpha.
+    fabrics (N, h, w, 3): linear RGB pictures for pattern IMAGE; geometry (7,): see `cloth_color`. -> (H, W, 4) float32:
+    sRGB times alpha, alpha.
     """
+    screen, key, index, samples = raster
+    faces, attributes, face_layer, face_corner = mesh.faces, mesh.attributes, mesh.layer, mesh.corner
+    materials, uv, uv_faces, skin_texture = mesh.materials, skin.uv, skin.uv_faces, skin.texture
+    sh, to_sky, sun, sun_color, shadow, exposure = light
+    shadow_map, shadow_affine = shadow.depth, shadow.affine
     rows, columns = index.shape[0] // samples, index.shape[1] // samples
     out = np.zeros((rows, columns, 4), np.float32)
-    color, light, skin, surface = np.empty(3), np.empty(3), np.empty(5), np.empty(10)
+    color, sky, detail, surface = np.empty(3), np.empty(3), np.empty(5), np.empty(10)
     colors = np.empty((materials.shape[0], 9))  # numba reads plain arrays faster than those inside records
     for layer in range(materials.shape[0]):
         for c2 in range(3):
@@ -74,7 +100,7 @@ def shade(
                 i, j = row * samples + down[k], column * samples + right[k]
                 f = index[i, j]
                 layer = face_layer[f]
-                # samples of the same surface share one shading
+                # samples of the same surface are shaded once
                 x_mean, y_mean, share = 0.0, 0.0, 0
                 for m in range(k, count):
                     i2, j2 = row * samples + down[m], column * samples + right[m]
@@ -99,7 +125,7 @@ def shade(
                 distance = np.sqrt(qx * qx + qy * qy + qz * qz)
                 vx, vy, vz = -qx / distance, -qy / distance, -qz / distance
                 inside = nx * vx + ny * vy + nz * vz < -0.2
-                if inside:  # the inner side of a sleeve or skirt
+                if inside:  # the inner side of a sleeve or skirt is visible
                     nx, ny, nz = -nx, -ny, -nz
                     opened *= 0.5
                 if material.kind == SKIN:
@@ -107,10 +133,10 @@ def shade(
                     ta, tb, tc = uv_faces[corner, 0], uv_faces[corner, 1], uv_faces[corner, 2]
                     s = u * uv[ta, 0] + v * uv[tb, 0] + w * uv[tc, 0]
                     t = u * uv[ta, 1] + v * uv[tb, 1] + w * uv[tc, 1]
-                    texel(skin_texture, s, t, skin)
+                    texel(skin_texture, s, t, detail)
                     for c2 in range(3):
-                        value = skin[c2] * (skin[3] * colors[layer, c2] + 1 - skin[3])
-                        color[c2] = value * (1 - skin[4]) + colors[layer, 3 + c2] * skin[4]
+                        value = detail[c2] * (detail[3] * colors[layer, c2] + 1 - detail[3])
+                        color[c2] = value * (1 - detail[4]) + colors[layer, 3 + c2] * detail[4]
                 elif material.kind == HAIR:
                     turn = np.arctan2(px, pz - geometry[6])
                     strand = noise2(turn * 40, py * 12, material.seed)
@@ -120,9 +146,9 @@ def shade(
                     nx += 0.5 * (strand - 0.5)
                     nz += 0.5 * (noise2(turn * 35, py * 10, material.seed + 3) - 0.5)
                 else:
-                    cloth_color(material, colors, layer, px, py, pz, geometry, images, color)
+                    cloth_color(material, colors, layer, px, py, pz, geometry, fabrics, color)
                 if material.bump > 0:
-                    # folds: one slow and one fast noise field tilt the normal
+                    # folds: a slow and a fast noise field tilt the normal
                     scale = 1.0 / material.bump_period
                     ex, ey, ez = px * scale, py * scale * 0.7, pz * scale
                     strength = material.bump
@@ -136,12 +162,12 @@ def shade(
                     stain = 1 + material.mottle * (noise3(px * 14, py * 14, pz * 14, material.seed + 5) - 0.5)
                     for c2 in range(3):
                         color[c2] *= stain
-                irradiance(
+                irradiance_at(
                     sh,
-                    to_world[0, 0] * nx + to_world[0, 1] * ny + to_world[0, 2] * nz,
-                    to_world[1, 0] * nx + to_world[1, 1] * ny + to_world[1, 2] * nz,
-                    to_world[2, 0] * nx + to_world[2, 1] * ny + to_world[2, 2] * nz,
-                    light,
+                    to_sky[0, 0] * nx + to_sky[0, 1] * ny + to_sky[0, 2] * nz,
+                    to_sky[1, 0] * nx + to_sky[1, 1] * ny + to_sky[1, 2] * nz,
+                    to_sky[2, 0] * nx + to_sky[2, 1] * ny + to_sky[2, 2] * nz,
+                    sky,
                 )
                 cosine = nx * sun[0] + ny * sun[1] + nz * sun[2]
                 reach = 0.0
@@ -152,20 +178,20 @@ def shade(
                     hx, hy, hz = vx + sun[0], vy + sun[1], vz + sun[2]
                     half = np.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
                     toward = max((nx * hx + ny * hy + nz * hz) / half, 0.0)
-                    # Schlick's stand-in for toward ** gloss, which costs ten times as much
+                    # Schlick's approximation of toward ** gloss, which would cost ten times as much
                     highlight = material.specular * toward / (material.gloss * (1 - toward) + toward)
                 rim = 1 - max(nx * vx + ny * vy + nz * vz, 0.0)
                 rim = material.specular * 0.5 * rim * rim * rim
                 weight = share / count
                 for c2 in range(3):
                     wrap = 0.0
-                    if material.kind == SKIN:  # light bleeds past the terminator, red furthest
+                    if material.kind == SKIN:  # subsurface scattering: light passes the terminator, red furthest
                         wrap = 0.25 if c2 == 0 else 0.08
                     direct = max((cosine + wrap) / (1 + wrap), 0.0) * reach * sun_color[c2]
-                    value = color[c2] * (light[c2] * opened + direct)
-                    value += highlight * sun_color[c2] + rim * light[c2] * opened
+                    value = color[c2] * (sky[c2] * opened + direct)
+                    value += highlight * sun_color[c2] + rim * sky[c2] * opened
                     value = max(value * exposure, 0.0)
-                    value = value / (1 + 0.35 * value) * 1.35 if value < 1 else 1.0  # soft shoulder
+                    value = value / (1 + 0.35 * value) * 1.35 if value < 1 else 1.0  # compress highlights
                     out[row, column, c2] += weight * SRGB_TABLE[int(value * 4095)]
                 out[row, column, 3] += weight
     return out

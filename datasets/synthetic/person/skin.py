@@ -1,23 +1,28 @@
-"""Skin textures: a face painted onto any body from its keypoints, or a scanned skin brought to the same five channels.
+"""Skin textures: a face painted on any body at its keypoints, over plain skin or a scanned one.
 
 A skin texture is (H, W, 5) float32: linear RGB relative to the skin tone, the share of it that the tone tints (0 for
-the white of the eyes), and the share that takes the colour of the hair (brows, stubble, beards).
+the white of the eyes), and the share that has the colour of the hair (brows, stubble, beards).
 """
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numba import njit
+from numpy.typing import ArrayLike
 
+from datasets.synthetic.person.body import Body
+from datasets.synthetic.person.wardrobe import Wardrobe
 from datasets.synthetic.raster.color import srgb_to_linear
 from datasets.synthetic.raster.noise import noise3
 from datasets.synthetic.raster.rasterizer import barycentric, rasterize
 
 SIZE = 512
-LEVELS = (512, 256, 128, 64)  # finest first; a person is drawn with the one that fits the size in the picture
+LEVELS = (512, 256, 128, 64)  # resolutions, finest first; the size of the person in the picture decides which is used
 
 
-def bake_positions(body, size=SIZE):
-    """Rest-pose position of every texel -> (size, size, 3) float32 metres, NaN outside the charts."""
+def bake_positions(body: Body, size: int = SIZE) -> np.ndarray:
+    """Rest-pose position of every texel -> (size, size, 3) float32, metres, NaN outside the charts."""
     points = np.empty((len(body.uv), 3), np.float32)
     points[:, 0] = body.uv[:, 0] * size - 0.5
     points[:, 1] = (1 - body.uv[:, 1]) * size - 0.5
@@ -51,21 +56,21 @@ def _blotches(positions, seed):
     return out
 
 
-def _bump(distance, width):
-    """1 within a width, falling to 0 at a quarter more."""
+def _bump(distance: np.ndarray, width: float) -> np.ndarray:
+    """1 up to a width, then falling to 0 at 1.25 times the width."""
     return np.clip((1.25 * width - distance) / (0.25 * width), 0, 1)
 
 
-def _ellipse(p, centre, radii):
-    """Distance of points (..., 3) from a centre in the frontal plane, in units of the radii (2,)."""
+def _ellipse(p: np.ndarray, centre: ArrayLike, radii: ArrayLike) -> np.ndarray:
+    """Distance of points (..., 3) from a centre (3,) in the frontal plane, in units of the radii (2,)."""
     return np.hypot((p[..., 0] - centre[0]) / radii[0], (p[..., 1] - centre[1]) / radii[1])
 
 
-def paint_skin(body, wardrobe, style, positions, base=None):
-    """Paint a face and some life onto skin.
+def paint_skin(wardrobe: Wardrobe, style: dict, positions: np.ndarray, base: np.ndarray | None = None) -> np.ndarray:
+    """Paint face, palms and chest -> skin texture (SIZE, SIZE, 5) float32.
 
-    style: dict with `beard` (0 none to 1 full), `stubble`, `brows`, `lips`, `iris` (sRGB), `seed`. positions: from
-    `bake_positions`. base: (H, W, 3) linear RGB relative to its mean skin, or None. -> (SIZE, SIZE, 5) float32
+    style: `beard` (0 none to 1 full), `stubble`, `brows`, `lips` (0 to 1), `iris` (sRGB), `seed`. positions: from
+    `bake_positions`. base (SIZE, SIZE, 3): scanned skin, linear RGB relative to its mean, or None.
     """
     p = np.nan_to_num(positions, nan=-9.0)
     key = wardrobe.key
@@ -101,7 +106,7 @@ def paint_skin(body, wardrobe, style, positions, base=None):
             tint(palm, (1.1, 0.95, 0.95))
         chest = wardrobe.at["spine3"]
         for side in (-1, 1):
-            nipple = _bump(_ellipse(p, (side * 0.1, chest[1] + 0.0, 0), (0.014, 0.014)), 1.0) * (p[..., 2] > 0.05)
+            nipple = _bump(_ellipse(p, (side * 0.1, chest[1], 0), (0.014, 0.014)), 1.0) * (p[..., 2] > 0.05)
             tint(nipple, (0.7, 0.5, 0.45))
     for name, side in (("L_Eye", 1), ("R_Eye", -1)):
         eye = key[name]
@@ -128,8 +133,9 @@ def paint_skin(body, wardrobe, style, positions, base=None):
     return _bleed(texture, np.isnan(positions[..., 0]))
 
 
-def _bleed(texture, empty):
-    """Let the charts' colours run over their borders, so that no seam shows between them."""
+def _bleed(texture: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    """Extend the colours of the charts over their borders, so that no seams are visible; empty (H, W): outside of
+    them."""
     texture, empty = texture.copy(), empty.copy()
     kernel = np.ones((3, 3), np.float32)
     for _ in range(8):
@@ -144,10 +150,10 @@ def _bleed(texture, empty):
     return texture
 
 
-def paint_skins(body, wardrobe, bases=()):
-    """All skin textures -> list (one entry per skin) of lists of (n, n, 5) float32, finest first (see LEVELS).
+def paint_skins(body: Body, wardrobe: Wardrobe, bases: Sequence[np.ndarray] = ()) -> list[list[np.ndarray]]:
+    """All skin textures -> for each skin a list of (n, n, 5) float32 with the resolutions n of LEVELS.
 
-    bases: scanned skins (H, W, 3), linear RGB relative to their mean.
+    bases: scanned skins (SIZE, SIZE, 3), linear RGB relative to their mean.
     """
     positions = bake_positions(body)
     rng = np.random.default_rng(20)
@@ -163,7 +169,7 @@ def paint_skins(body, wardrobe, bases=()):
             "seed": int(rng.integers(1 << 20)),
         }
         base = bases[number % len(bases)] if len(bases) else None
-        texture = paint_skin(body, wardrobe, style, positions, base)
+        texture = paint_skin(wardrobe, style, positions, base)
         skins.append(
             [texture if n == SIZE else cv2.resize(texture, (n, n), interpolation=cv2.INTER_AREA) for n in LEVELS]
         )

@@ -1,27 +1,29 @@
-"""What synthetic people wear: garments and hair grown out of the body surface, and things attached to single bones.
+"""Surfaces that clothes and hair are made of, and coverage functions that cut garments out of them.
 
-A garment is the smoothed body surface, pushed outwards, where its coverage is positive. Coverage is a signed distance
-to the nearest hem, neckline or hair line in metres, a function of the mean body's rest pose (arms out to the sides, y
-up, facing +z), so that one rule fits every shape and pose. Skirts and long hair are sheets of their own.
+A garment is the smoothed body surface, offset outwards, where its coverage is positive. Coverage is the signed distance
+in metres to the nearest hem, neckline or hair line, positive inside the garment. It is a function of the mean body in
+its rest pose (arms out to the sides, y up, facing +z), so that one rule fits every shape and pose. Skirts and long hair
+have separate sheets.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from scipy import sparse
 
+from datasets.synthetic.person.body import Body, sparse_weights
 from datasets.synthetic.raster.noise import noise3
-from datasets.synthetic.raster.rasterizer import vertex_normals
+from datasets.synthetic.raster.rasterizer import area_weighted_normals
 from utils.skeleton import J24, SMPL_JOINTS
 
-TIGHT, LOOSE = 6, 40  # rounds of smoothing of the body surface under tight and loose clothes
+TIGHT, LOOSE = 6, 40  # smoothing steps that turn the body surface into tight and loose clothes
 
 
-@dataclass
-class Sheet:
-    """A surface that moves with the body: rest points (N, 3), shapedirs (N, 3, 10), bones / weights (N, K), faces (F,
-    3)."""
+class Sheet(NamedTuple):
+    """A surface that moves with the body: rest points (N, 3) and shapedirs (N, 3, 10) in metres, bones and weights (N,
+    K) for skinning, faces (F, 3), unit normals (N, 3)."""
 
     points: np.ndarray
     shapedirs: np.ndarray
@@ -33,7 +35,8 @@ class Sheet:
 
 @dataclass
 class Layer:
-    """One worn thing: `sheet` names a surface of the Wardrobe, coverage and offset (N,) in metres along its normals."""
+    """One garment: `sheet` names a surface of the Wardrobe; coverage (N,) and offset (N,) along the normals in metres;
+    material: MATERIAL; hides_skin: whether surfaces below it need not be drawn."""
 
     sheet: str
     coverage: np.ndarray
@@ -44,7 +47,8 @@ class Layer:
 
 @dataclass
 class Prop:
-    """A ball, box or rod, placed by affine (3, 4) from its unit shape in a bone's rest pose, or in the world (-1)."""
+    """A rigid ball, box or rod: affine (3, 4) maps the unit shape into the rest pose of a bone, or into the world if
+    bone is -1; material: MATERIAL."""
 
     shape: str
     bone: int
@@ -53,9 +57,11 @@ class Prop:
 
 
 @njit(cache=True, error_model="numpy")
-def fold_noise(points, coverage, period, stretch, seed):
-    """Smooth noise on rest points (N, 3), lattice `period` metres, `stretch` times longer along y -> (N,) in [-1, 1], 0
-    well outside the coverage (N,)."""
+def fold_noise(points: np.ndarray, coverage: np.ndarray, period: float, stretch: float, seed: int) -> np.ndarray:
+    """Smooth noise at rest points (N, 3) -> (N,) float32 in [-1, 1], 0 where coverage (N,) is below -3 cm.
+
+    period: lattice step in metres; along y it is `stretch` times longer.
+    """
     out = np.zeros(points.shape[0], np.float32)
     for i in range(points.shape[0]):
         if coverage[i] < -0.03:
@@ -65,8 +71,8 @@ def fold_noise(points, coverage, period, stretch, seed):
     return out
 
 
-def _smoothing_operator(faces, count):
-    """Uniform Laplacian smoothing of a mesh as a sparse (V, V) matrix: each vertex moves to the mean of its
+def _smoothing_operator(faces: np.ndarray, count: int) -> sparse.sparray | sparse.spmatrix:
+    """Uniform Laplacian smoothing of a mesh as a sparse matrix (V, V): each vertex moves halfway to the mean of its
     neighbours."""
     i = faces[:, [0, 1, 2, 1, 2, 0]].ravel()
     j = faces[:, [1, 2, 0, 0, 1, 2]].ravel()
@@ -76,13 +82,14 @@ def _smoothing_operator(faces, count):
     return sparse.diags(0.5 / degree) @ adjacency + 0.5 * sparse.identity(count)
 
 
-def _smoothstep(x):
+def _smoothstep(x: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, a cubic in between."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)
 
 
-def _grid_faces(rows, columns, closed):
-    """Triangles of a rows x columns grid of points, joined around when closed, facing outwards for turning angles."""
+def _grid_faces(rows: int, columns: int, closed: bool) -> np.ndarray:
+    """Triangles (F, 3) of a rows x columns grid of points; closed: the last column is joined to the first."""
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing="ij")
     k = (j + 1) % columns
     a, b, c, d = (i * columns + j), (i * columns + k), ((i + 1) * columns + j), ((i + 1) * columns + k)
@@ -90,13 +97,14 @@ def _grid_faces(rows, columns, closed):
 
 
 class Wardrobe:
-    """All surfaces clothes are made of, and where things are on the mean body in its rest pose.
+    """The surfaces of skin, clothes and hair, and measures of the mean body in its rest pose.
 
-    Attributes: sheets (dict of Sheet: "tight", "loose", "skirt", "hair"), rest (V, 3), joint positions by name (`at`),
-    keypoint positions by name (`key`), floor height, geometry for `synthetic_patterns.cloth_color`.
+    Attributes, in metres: sheets: Sheet by name ("skin", "tight", "loose", "skirt", "hair"); rest (V, 3): vertices; at,
+    key: joint and keypoint positions (3,) by name; joints (24, 3); floor: height of the soles; side (V,): |x| of the
+    vertices; geometry (7,): see `cloth_color` in patterns.py.
     """
 
-    def __init__(self, body):
+    def __init__(self, body: Body):
         self.rest = body.template
         self.at = dict(zip(SMPL_JOINTS, body.joint_template, strict=True))
         self.key = dict(zip(J24, body.keypoints(body.template), strict=True))
@@ -114,18 +122,22 @@ class Wardrobe:
         fields = np.concatenate(
             (body.template, body.shapedirs.reshape(len(self.rest), -1), body.dense_weights), axis=1
         ).astype(np.float64)
-        skin_normals = vertex_normals(body.template, body.faces)
+        skin_normals = area_weighted_normals(body.template, body.faces)
         self.sheets = {}
         for done in range(1, LOOSE + 1):
             fields = smoother @ fields
             if done in (TIGHT, LOOSE):
                 name = "tight" if done == TIGHT else "loose"
                 self.sheets[name] = self._garment_sheet(fields.astype(np.float32), body, skin_normals)
+        # the skin has no offset, so that its normals are not used
+        self.sheets["skin"] = Sheet(
+            body.template, body.shapedirs, body.bones, body.weights, body.faces, self.sheets["tight"].normals
+        )
         self._add_skirt(body)
         self._add_hair(body)
 
-    def _measure(self):
-        """What collars and hair lines need to know of every vertex: where it is around neck, face and ears."""
+    def _measure(self) -> None:
+        """Measure every vertex relative to neck, face and ears, for collars and hair lines."""
         x, _, z = self.rest.T
         neck = self.at["neck"]
         self.neck_radius = np.hypot(x, z - neck[2] + 0.01)
@@ -137,10 +149,9 @@ class Wardrobe:
         self.ear_gap = np.where(self.nape > 0.6, 1, np.minimum(*sides) - 0.035)
         self.eye_height = eyes[1]
 
-    def _garment_sheet(self, fields, body, skin_normals):
-        """Smoothed (V, 3 + 30 + 24) fields -> a Sheet that nowhere dips under the mean body's skin."""
-        from datasets.synthetic.person.body import sparse_weights
-
+    def _garment_sheet(self, fields: np.ndarray, body: Body, skin_normals: np.ndarray) -> Sheet:
+        """Smoothed fields (V, 3 + 30 + 24): points, shapedirs, weights -> a Sheet that lies nowhere below the mean
+        body's skin."""
         points = fields[:, :3]
         sunk = ((body.template - points) * skin_normals).sum(1, keepdims=True)
         points = points + skin_normals * np.maximum(sunk, 0)
@@ -150,11 +161,11 @@ class Wardrobe:
         np.put_along_axis(dense, kept, np.take_along_axis(weights, kept, 1), 1)
         bones, weights = sparse_weights(dense / dense.sum(1, keepdims=True))
         shapedirs = fields[:, 3:33].reshape(-1, 3, 10)
-        normals = vertex_normals(np.ascontiguousarray(points), body.faces)
+        normals = area_weighted_normals(np.ascontiguousarray(points), body.faces)
         return Sheet(np.ascontiguousarray(points), np.ascontiguousarray(shapedirs), bones, weights, body.faces, normals)
 
-    def _add_skirt(self, body):
-        """A tube around hips and legs: rows from the waist to the ankles, bound to pelvis, thighs and shins."""
+    def _add_skirt(self, body: Body) -> None:
+        """A tube around hips and legs from the waist to the ankles, skinned to pelvis, thighs and shins."""
         rows, columns = 18, 48
         waist, hip = self.at["spine1"][1] + 0.02, self.at["L_hip"]
         bottom = self.at["L_ankle"][1]
@@ -172,13 +183,13 @@ class Wardrobe:
                 level = max(height, hip[1] - 0.1)
                 near = np.abs(self.rest[trunk, 1] - level) < 0.05
                 best = trunk[near][np.argmax(outward[near])]
-                # a skirt hangs: no row is narrower than the ones above it
+                # no row is narrower than the ones above it, as cloth hangs
                 radius = max(outward[near].max(), np.hypot(*(points[i - 1, j, [0, 2]] - centre)) if i else 0)
                 points[i, j] = (radius * np.sin(angle), height, centre[1] + radius * np.cos(angle))
                 anchors[i, j] = best
         points, anchors = points.reshape(-1, 3), anchors.ravel()
         shapedirs = body.shapedirs[anchors].copy()
-        # lengths follow the legs: height changes like that of the nearest leg vertex
+        # the height of each point changes with body shape like that of the nearest leg vertex
         legs = np.flatnonzero(self.side < 0.3)
         nearest = legs[np.abs(self.rest[legs, 1][None] - points[:, 1:2]).argmin(1)]
         shapedirs[:, 1] = body.shapedirs[nearest, 1]
@@ -192,8 +203,8 @@ class Wardrobe:
         dense[:, 0] = 1 - dense.sum(1)
         self._add_sheet("skirt", points, shapedirs, dense, _grid_faces(rows, columns, True))
 
-    def _add_hair(self, body):
-        """A curtain around the back of the head, from the crown to the back, bound to head, neck and chest."""
+    def _add_hair(self, body: Body) -> None:
+        """A curtain behind the head from the crown to the back, skinned to head, neck and chest."""
         rows, columns = 14, 29
         ear, neck = self.key["L_Ear"], self.at["neck"]
         top = self.key["Top_of_Head"]
@@ -211,7 +222,7 @@ class Wardrobe:
                 radius += 0.05 * hang
                 points.append((radius * np.sin(angle), height, centre[1] - radius * np.cos(angle)))
         points = np.array(points)
-        # lie on the back and shoulders instead of inside them
+        # keep the sheet outside of back and shoulders
         trunk = np.flatnonzero(
             (self.side < 0.25) & (self.rest[:, 1] < neck[1] + 0.04) & (self.rest[:, 1] > neck[1] - 0.4)
         )
@@ -228,16 +239,19 @@ class Wardrobe:
         dense[:, SMPL_JOINTS.index("neck")] = 0.2 * low
         self._add_sheet("hair", points, shapedirs, dense, _grid_faces(rows, columns, False))
 
-    def _add_sheet(self, name, points, shapedirs, dense, faces):
-        from datasets.synthetic.person.body import sparse_weights
-
+    def _add_sheet(
+        self, name: str, points: np.ndarray, shapedirs: np.ndarray, dense: np.ndarray, faces: np.ndarray
+    ) -> None:
         points = np.ascontiguousarray(points, np.float32)
         bones, weights = sparse_weights(dense)
-        normals = vertex_normals(points, faces)
+        normals = area_weighted_normals(points, faces)
         self.sheets[name] = Sheet(points, np.ascontiguousarray(shapedirs, np.float32), bones, weights, faces, normals)
 
-    def top_coverage(self, sleeve, hem, collar_radius, collar_drop, v_neck):
-        """A shirt: sleeve end at |x|, hem at height y, a round collar of that radius, cut lower in front (metres)."""
+    def top_coverage(
+        self, sleeve: float, hem: float, collar_radius: float, collar_drop: float, v_neck: bool
+    ) -> np.ndarray:
+        """Coverage (V,) of a shirt, metres: sleeves end at |x| = sleeve, the hem is at height y = hem, the collar is a
+        circle of that radius and lies lower in front by collar_drop."""
         y, neck = self.rest[:, 1], self.at["neck"][1]
         cut = neck + 0.03 - collar_drop * self.before_neck
         if v_neck:
@@ -245,20 +259,20 @@ class Wardrobe:
         opening = np.minimum(np.maximum(self.neck_radius - collar_radius, cut - y), neck + 0.06 - y)
         return np.minimum(np.minimum(sleeve - self.side, y - hem), opening).astype(np.float32)
 
-    def bottom_coverage(self, waist, hem):
-        """Trousers from the waist down to a hem, both heights y in metres."""
+    def bottom_coverage(self, waist: float, hem: float) -> np.ndarray:
+        """Coverage (V,) of trousers between two heights y, metres."""
         y = self.rest[:, 1]
         return np.minimum(np.minimum(waist - y, y - hem), 0.45 - self.side).astype(np.float32)
 
-    def foot_coverage(self, height):
-        """Shoes or socks up to a height above the floor, metres."""
+    def foot_coverage(self, height: float) -> np.ndarray:
+        """Coverage (V,) of shoes or socks up to a height above the soles, metres."""
         return (self.floor + height - self.rest[:, 1]).astype(np.float32)
 
-    def hair_coverage(self, front, sides, back, ears):
-        """Hair above a line: heights in metres relative to the eyes at the forehead, in front of the ears, at the
-        nape."""
+    def hair_coverage(self, front: float, sides: float, back: float, covers_ears: bool) -> np.ndarray:
+        """Coverage (V,) of hair above a hair line, whose heights at the forehead, before the ears and at the nape are
+        relative to the eyes, metres."""
         line = self.eye_height + sides * (1 - self.face) * (1 - self.nape) + front * self.face + back * self.nape
         coverage = np.minimum(self.rest[:, 1] - line, (self.head_weight - 0.35) * 0.2)
-        if not ears:  # leave the ears out
+        if not covers_ears:
             coverage = np.minimum(coverage, self.ear_gap)
         return coverage.astype(np.float32)

@@ -1,12 +1,12 @@
-"""Value noise from integer hashes (numba): the same on every machine, needs no tables."""
+"""Value noise from integer hashes (numba): the same on every machine, without tables."""
 
 import numpy as np
 from numba import njit
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def hashed(i, j, k, seed):
-    """Three lattice numbers and a seed -> uniform float in [0, 1)."""
+def hashed(i: int, j: int, k: int, seed: int) -> float:
+    """Lattice point (i, j, k) and seed -> uniform number in [0, 1)."""
     h = (i * 374761393 + j * 668265263 + k * 1103515245 + seed * 1442695041) & 0xFFFFFFFF
     h = ((h ^ (h >> 15)) * 1274126177) & 0xFFFFFFFF
     h = ((h ^ (h >> 13)) * 1103515245) & 0xFFFFFFFF
@@ -14,7 +14,7 @@ def hashed(i, j, k, seed):
 
 
 @njit(cache=True, error_model="numpy")
-def noise3(x, y, z, seed):
+def noise3(x: float, y: float, z: float, seed: int) -> float:
     """Smooth noise with lattice step 1 at (x, y, z) -> [0, 1)."""
     fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
     i, j, k = int(fx), int(fy), int(fz)
@@ -28,7 +28,7 @@ def noise3(x, y, z, seed):
 
 
 @njit(cache=True, error_model="numpy")
-def noise2(x, y, seed):
+def noise2(x: float, y: float, seed: int) -> float:
     """Smooth noise with lattice step 1 at (x, y) -> [0, 1)."""
     fx, fy = np.floor(x), np.floor(y)
     i, j = int(fx), int(fy)
@@ -40,8 +40,9 @@ def noise2(x, y, seed):
 
 
 @njit(cache=True, error_model="numpy")
-def fractal2(x, y, octaves, seed):
-    """Sum of octaves of noise2 (each twice as fine, half as strong) -> [0, 1)."""
+def fractal2(x: float, y: float, octaves: int, seed: int) -> float:
+    """Sum of octaves of `noise2`, each with about half the period and half the amplitude of the one before -> [0,
+    1)."""
     total, weight, strength = 0.0, 0.0, 1.0
     for octave in range(octaves):
         total += strength * noise2(x, y, seed + octave)

@@ -1,9 +1,11 @@
-"""A small software rasteriser for triangle meshes: z-buffer, deferred access to what each pixel sees, shadow maps.
+"""A small software rasteriser for triangle meshes: depth buffer, face numbers per pixel, shadow maps.
 
 Compiled by numba (cached on disk, single-threaded, no fast-math, so that every machine draws the same picture).
-Frames: the camera frame has x right, y down, z away, in metres; pixel centres lie at whole numbers; pictures are drawn
-on a grid of `SUPERSAMPLING` samples per pixel and axis, whose sample centres are spread evenly over each pixel.
+Frames: the camera frame has x right, y down, z forward, in metres. Pixel centres lie at whole numbers. Pictures are
+drawn on a grid of `SUPERSAMPLING` samples per pixel and axis, whose centres are spread evenly over each pixel.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -11,9 +13,31 @@ from numba import njit
 SUPERSAMPLING = 2
 
 
+class Raster(NamedTuple):
+    """A drawn mesh: screen (V, 3) float32 as `rasterize` takes it, the key and index (samples * H, samples * W) that it
+    returns, and samples per pixel and axis."""
+
+    screen: np.ndarray
+    key: np.ndarray
+    index: np.ndarray
+    samples: int
+
+
+class Shadow(NamedTuple):
+    """A shadow map: depth keys (n, n) of the surfaces nearest to the light, the affine map (3, 4) from the camera frame
+    to the shadow map, and the strength of the shadow on the background, from 0 to 1."""
+
+    depth: np.ndarray
+    affine: np.ndarray
+    strength: float
+
+
 @njit(cache=True, error_model="numpy")
-def perspective(points, focal, cx, cy):
-    """points (N, 3) float32 camera frame, metres -> (N, 3) float32: x, y in pixels and 1 / z (0 behind the camera)."""
+def perspective(points: np.ndarray, focal: float, cx: float, cy: float) -> np.ndarray:
+    """points (N, 3) float32, camera frame, metres -> (N, 3) float32: x, y in pixels and 1 / z (0 behind the camera).
+
+    focal, cx, cy: focal length and principal point in pixels.
+    """
     out = np.empty((points.shape[0], 3), np.float32)
     for i in range(points.shape[0]):
         z = points[i, 2]
@@ -29,13 +53,16 @@ def perspective(points, focal, cx, cy):
 
 
 @njit(cache=True, error_model="numpy")
-def rasterize(screen, faces, coverage, two_sided, height, width, samples):
+def rasterize(
+    screen: np.ndarray, faces: np.ndarray, coverage: np.ndarray, two_sided: np.ndarray, height: int, width: int,
+    samples: int,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Draw triangles into a z-buffer.
 
-    screen (V, 3) float32: x, y in pixels and a depth key that is larger nearer the viewer and linear on screen (1 / z).
-    coverage (V,) float32: where its interpolation is negative the surface has a hole (hems, necklines, hair lines).
-    two_sided (F,) bool: False drops faces seen from behind (corners clockwise to the viewer).
-    -> key (samples * height, samples * width) float32, 0 where nothing is; face index int32, -1 where nothing is.
+    screen (V, 3) float32: x, y in pixels and a depth key that grows towards the viewer and is linear on screen (1 / z).
+    faces (F, 3) int32. coverage (V,) float32: the surface has a hole where the interpolated coverage is negative (hems,
+    necklines, hair lines). two_sided (F,) bool: False drops back faces (corners clockwise to the viewer).
+    -> key (samples * height, samples * width) float32, 0 at empty samples; face number int32, -1 at empty samples.
     """
     rows, columns = samples * height, samples * width
     key = np.zeros((rows, columns), np.float32)
@@ -81,8 +108,8 @@ def rasterize(screen, faces, coverage, two_sided, height, width, samples):
 
 
 @njit(cache=True, error_model="numpy")
-def barycentric(screen, faces, f, x, y):
-    """Perspective-correct weights of face f's three corners at pixel (x, y)."""
+def barycentric(screen: np.ndarray, faces: np.ndarray, f: int, x: float, y: float) -> tuple[float, float, float]:
+    """Perspective-correct weights of the three corners of face f at pixel (x, y); screen as in `rasterize`."""
     a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
     xa, ya, xb, yb, xc, yc = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
     area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
@@ -96,8 +123,8 @@ def barycentric(screen, faces, f, x, y):
 
 
 @njit(cache=True, error_model="numpy")
-def vertex_normals(points, faces):
-    """points (V, 3), faces (F, 3) -> (V, 3) float32 unit normals, area-weighted, pointing out of the surface."""
+def area_weighted_normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """points (V, 3), faces (F, 3) -> unit vertex normals (V, 3) float32, weighted by face area, pointing outwards."""
     normals = np.zeros(points.shape, np.float32)
     for f in range(faces.shape[0]):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
@@ -117,12 +144,12 @@ def vertex_normals(points, faces):
 
 
 @njit(cache=True, error_model="numpy")
-def look_along(points, direction, size):
-    """Orthographic view of points (V, 3) along the unit `direction`, fitted to a square of `size` pixels.
+def look_along(points: np.ndarray, direction: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Orthographic view of points (V, 3) along the unit vector `direction` (3,), fitted to a square of `size` pixels.
 
-    -> screen (V, 3) float32 as `rasterize` wants it, and the (3, 4) affine map from the points' frame that made it.
+    -> screen (V, 3) float32 for `rasterize`, and the affine map (3, 4) float32 from the frame of the points to it.
     """
-    # two axes across the direction, chosen away from it
+    # the first axis must not be parallel to the direction
     up = np.array([0.0, 1.0, 0.0]) if abs(direction[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
     right = np.cross(direction, up)
     right /= np.sqrt((right * right).sum())
@@ -141,7 +168,7 @@ def look_along(points, direction, size):
     for k in range(2):
         affine[k, :3] = axes[k] / step
         affine[k, 3] = 2.0 - low[k] / step
-    affine[2, :3] = -axes[2]  # larger is nearer the light
+    affine[2, :3] = -axes[2]  # grows towards the light
     affine[2, 3] = high[2] + 1.0
     screen = np.empty((points.shape[0], 3), np.float32)
     for i in range(points.shape[0]):
@@ -153,13 +180,13 @@ def look_along(points, direction, size):
 
 
 @njit(cache=True, error_model="numpy")
-def lit(shadow_map, affine, x, y, z, bias):
-    """Share of light (0 to 1, bilinear over four texels) that reaches camera-frame point (x, y, z); outside the map:
-    1."""
+def lit(shadow_map: np.ndarray, affine: np.ndarray, x: float, y: float, z: float, bias: float) -> float:
+    """Share of the light that reaches point (x, y, z) in the camera frame: 0 to 1, bilinear over four texels of the
+    shadow map; 1 outside the map. bias: added to the depth key, in metres, against self-shadowing."""
     u = affine[0, 0] * x + affine[0, 1] * y + affine[0, 2] * z + affine[0, 3]
     v = affine[1, 0] * x + affine[1, 1] * y + affine[1, 2] * z + affine[1, 3]
     key = affine[2, 0] * x + affine[2, 1] * y + affine[2, 2] * z + affine[2, 3] + bias
-    key = max(key, 0.0)  # far behind everything: only where nothing is drawn does light arrive
+    key = max(key, 0.0)  # far behind everything: lit only at empty texels
     if not (u >= 0.0 and v >= 0.0 and u < shadow_map.shape[1] - 1 and v < shadow_map.shape[0] - 1):
         return 1.0
     i, j = int(v), int(u)
@@ -176,13 +203,15 @@ def lit(shadow_map, affine, x, y, z, bias):
     return share
 
 
-def ambient_occlusion(points, faces, directions=48, size=256, bias=0.02):
-    """How open each vertex is to its surroundings: points (V, 3), faces (F, 3) -> (V,) float32 in [0, 1].
+def ambient_occlusion(
+    points: np.ndarray, faces: np.ndarray, directions: int = 48, size: int = 256, bias: float = 0.02
+) -> np.ndarray:
+    """Ambient light that reaches each vertex: points (V, 3), faces (F, 3) -> (V,) float32 in [0, 1], 1 is unoccluded.
 
-    The mesh is looked at from many directions; a vertex is open to a direction when its shadow map does not hide it,
-    and directions count by the cosine to its normal.
+    One shadow map of size x size texels per direction decides whether a vertex is lit; directions are weighted by the
+    cosine to the vertex normal.
     """
-    normals = vertex_normals(points, faces)
+    normals = area_weighted_normals(points, faces)
     # Fibonacci sphere: evenly spread, the same on every machine
     k = np.arange(directions) + 0.5
     elevation, turn = np.arccos(1 - 2 * k / directions), np.pi * (1 + 5**0.5) * k

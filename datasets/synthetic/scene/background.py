@@ -3,39 +3,21 @@
 World frame: y up, the floor at y = 0, metres. Colours are sRGB in [0, 1].
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+from datasets.synthetic.raster.rasterizer import Shadow
 from datasets.synthetic.scene.clutter import clutter
-from datasets.synthetic.scene.raytrace import FIELD, PATCH, PHOTO_FLOOR, ROOM, STREET, trace
-from datasets.synthetic.scene.surfaces import GROUND, PLAIN, SURFACE, random_color, random_surface
+from datasets.synthetic.scene.raytrace import FIELD, PATCH, PHOTO_FLOOR, ROOM, STREET, Scene, View, trace
+from datasets.synthetic.scene.surfaces import GROUND, PAINT, SURFACE, random_color, random_surface
 
 
-@dataclass
-class View:
-    """A camera in the world: position (3,) metres, to_world (3, 3) from the camera frame, focal length and centre in
-    px."""
-
-    position: np.ndarray
-    to_world: np.ndarray
-    focal: float
-    cx: float
-    cy: float
-
-
-@dataclass
-class Shadow:
-    """What the sun sees: its depth map, the affine map from the camera frame to it, and how dark its shadows are."""
-
-    depth: np.ndarray
-    affine: np.ndarray
-    strength: float
-
-
-def _room(rng, view, person, pictures):
-    """Walls around camera and person (world point), and things on the walls -> box (6,), surfaces, patches."""
+def _room(
+    rng: np.random.Generator, view: View, person: np.ndarray, pictures: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Walls around camera and person, and things on the walls -> box (6,), surfaces (S,), patches (P,) of a Scene."""
     low, high = np.minimum(view.position, person), np.maximum(view.position, person)
     box = np.empty(6, np.float32)
     box[0::2] = low - rng.uniform(0.7, 4, 3)
@@ -45,7 +27,7 @@ def _room(rng, view, person, pictures):
     if rng.random() < 0.7:  # usually one paint on all walls, a pale ceiling
         for k in (1, 4, 5):
             surfaces[k] = surfaces[0]
-        surfaces[3] = random_surface(rng, PLAIN)
+        surfaces[3] = random_surface(rng, PAINT)
         surfaces[3]["color"] = rng.uniform(0.7, 0.95)
     patches = []
     for _ in range(rng.integers(0, 16)):
@@ -60,9 +42,9 @@ def _room(rng, view, person, pictures):
     return box, np.array(surfaces), np.array(patches, PATCH)
 
 
-def _outdoors(rng, kind, pictures):
-    """Sky (surfaces 0 and 1: zenith, horizon), ground (2) and skyline (4, 5)."""
-    surfaces = [random_surface(rng, PLAIN) for _ in range(6)]
+def _outdoors(rng: np.random.Generator, kind: int, pictures: int) -> np.ndarray:
+    """Surfaces (6,): zenith, horizon, ground, unused, two of the skyline."""
+    surfaces = [random_surface(rng, PAINT) for _ in range(6)]
     blue = rng.random()
     grey = (1 - blue) * rng.uniform(0.5, 0.9)
     surfaces[0]["color"] = np.array([0.25, 0.45, 0.8]) * blue + grey + rng.normal(0, 0.04, 3)
@@ -77,53 +59,53 @@ def _outdoors(rng, kind, pictures):
     return np.array(surfaces)
 
 
-def paint_background(rng, height, width, view, person, shadow, contacts, photos, pictures):
+def paint_background(
+    rng: np.random.Generator, height: int, width: int, view: View, person: np.ndarray, shadow: Shadow,
+    contacts: np.ndarray, photos: Sequence[np.ndarray], pictures: np.ndarray,
+) -> np.ndarray:  # fmt: skip
     """A background for one picture -> (height, width, 3) float32, sRGB.
 
-    view: View of the person's camera; person (3,) and contacts (N, 4): world points (see `trace`); shadow: Shadow.
-    photos: list of (H, W, 3) uint8 photographs; pictures (N, h, w, 3) float32 tiles; both may be empty.
+    view: the person's camera; person (3,): a point in the world; contacts (N, 4): see `trace`; photos: (H, W, 3) uint8
+    photographs; pictures (N, h, w, 3): float32 tiles. photos and pictures may be empty.
     """
     kinds = ["room", "street", "field", "studio", "noise", "clutter"]
     weights = np.array([3, 1.2, 1.2, 0.6, 0.2, 0.8])
     if photos:
         kinds, weights = ["photo", *kinds], np.append(weights.sum(), weights)
     kind = rng.choice(kinds, p=weights / weights.sum())
-    step = 2 if kind in ("room", "street", "field", "photo") else 1
-    photo = np.zeros((1, 1, 3), np.float32)
-    tiles = pictures if len(pictures) else np.zeros((1, 1, 1, 3), np.float32)
-    box, patches = np.zeros(6, np.float32), np.zeros(0, PATCH)
-    code = {"room": ROOM, "street": STREET, "field": FIELD, "photo": PHOTO_FLOOR}.get(kind)
-    if kind == "room":
-        box, surfaces, patches = _room(rng, view, person, len(pictures))
-    elif kind in ("street", "field"):
-        surfaces = _outdoors(rng, code, len(pictures))
-    elif kind == "photo":
-        surfaces = np.zeros(6, SURFACE)
-        photo = _photo_crop(rng, photos[rng.integers(len(photos))], height, width)
-        sharp, photo = photo, cv2.resize(photo, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    elif kind == "studio":
+    if kind == "studio":
         a, b = random_color(rng), random_color(rng)
         ramp = np.linspace(0, 1, height)[:, None, None] ** rng.uniform(0.5, 2)
         return np.broadcast_to(a * (1 - ramp) + b * ramp, (height, width, 3)).astype(np.float32)
-    elif kind == "noise":
+    if kind == "noise":
         cells = rng.integers(2, 40, 2)
         coarse = rng.random((*cells, 3)).astype(np.float32)
         mix = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         return np.clip(random_color(rng) + (mix - 0.5) * rng.uniform(0.2, 1.2), 0, 1).astype(np.float32)
-    else:
+    if kind == "clutter":
         return clutter(rng, height, width, pictures)
-    painted = trace(
-        code, height, width, step, view.position.astype(np.float64), view.to_world.astype(np.float64), view.focal,
-        view.cx, view.cy, box, surfaces, patches, tiles, int(rng.integers(1 << 20)), shadow.depth, shadow.affine,
-        shadow.strength, contacts, photo,
-    )  # fmt: skip
-    if kind == "photo":  # only the shadow was painted at half size: keep the photograph's detail
+
+    photo = np.zeros((1, 1, 3), np.float32)
+    tiles = pictures if len(pictures) else np.zeros((1, 1, 1, 3), np.float32)
+    box, patches = np.zeros(6, np.float32), np.zeros(0, PATCH)
+    code = {"room": ROOM, "street": STREET, "field": FIELD, "photo": PHOTO_FLOOR}[kind]
+    if kind == "room":
+        box, surfaces, patches = _room(rng, view, person, len(pictures))
+    elif kind == "photo":
+        surfaces = np.zeros(6, SURFACE)
+        sharp = _photo_crop(rng, photos[rng.integers(len(photos))], height, width)
+        photo = cv2.resize(sharp, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    else:
+        surfaces = _outdoors(rng, code, len(pictures))
+    scene = Scene(code, box, surfaces, patches, tiles, photo, int(rng.integers(1 << 20)))
+    painted = trace(scene, view, shadow, contacts, height, width, 2)
+    if kind == "photo":  # only the shadow is painted at half size: keep the photograph's detail
         return sharp * cv2.resize(painted / np.maximum(photo, 1e-3), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.clip(cv2.resize(painted, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
 
 
-def _photo_crop(rng, photo, height, width):
-    """A random square-ish part of a photograph (H, W, 3) uint8 -> (height, width, 3) float32."""
+def _photo_crop(rng: np.random.Generator, photo: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A random part of a photograph (H, W, 3) uint8, mirrored in half of the cases -> (height, width, 3) float32."""
     h, w = photo.shape[:2]
     share = rng.uniform(0.35, 1)
     scale = share * min(h / height, w / width)

@@ -1,4 +1,4 @@
-"""Flat things of all shapes and sizes: clutter as a background, occluders before the person."""
+"""Flat shapes of all sizes: clutter as a background, occluders in front of the person."""
 
 import cv2
 import numpy as np
@@ -6,20 +6,23 @@ import numpy as np
 from datasets.synthetic.scene.surfaces import random_color
 
 
-def clutter(rng, height, width, pictures):
-    """Overlapping things of all sizes, large ones first (the statistics of photographs) -> (H, W, 3)."""
+def clutter(rng: np.random.Generator, height: int, width: int, pictures: np.ndarray) -> np.ndarray:
+    """Overlapping shapes, large ones behind, as in photographs -> (height, width, 3) float32; pictures: (N, h, w,
+    3)."""
     out = np.empty((height, width, 3), np.float32)
     out[:] = random_color(rng)
     count = rng.integers(5, 60)
     sizes = np.sort(np.exp(rng.uniform(np.log(0.03), np.log(0.7), count)))[::-1] * max(height, width)
     for size in sizes:
-        _draw_thing(rng, out, size, rng.uniform(0, width), rng.uniform(0, height), pictures)
+        _draw_shape(rng, out, size, rng.uniform(0, width), rng.uniform(0, height), pictures)
     return out
 
 
-def _draw_thing(rng, image, size, x, y, pictures, mask=None):
-    """Draw one flat thing (ellipse, box, blob, bar) around (x, y) px into image (H, W, 3), and into mask (H, W) if
-    given."""
+def _draw_shape(
+    rng: np.random.Generator, image: np.ndarray, size: float, x: float, y: float, pictures: np.ndarray,
+    mask: np.ndarray | None = None,
+) -> None:  # fmt: skip
+    """Draw an ellipse, box, blob or bar around pixel (x, y) into image (H, W, 3), and into mask (H, W) if given."""
     kind = rng.integers(4)
     angle = rng.uniform(0, np.pi)
     if kind == 0:
@@ -63,12 +66,12 @@ def _draw_thing(rng, image, size, x, y, pictures, mask=None):
         np.maximum(mask[window], alpha[..., 0], out=mask[window])
 
 
-def paint_occluders(rng, image, pictures):
-    """Draw flat things over the finished picture image (H, W, 3) float32, in place -> (H, W) float32, where they
+def paint_occluders(rng: np.random.Generator, image: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+    """Draw flat shapes over image (H, W, 3) float32, in place -> (H, W) float32 in [0, 1], how much of it they
     cover."""
     height, width = image.shape[:2]
     mask = np.zeros((height, width), np.float32)
     for _ in range(rng.integers(1, 4)):
         size = rng.uniform(0.08, 0.45) * max(height, width)
-        _draw_thing(rng, image, size, rng.uniform(0, width), rng.uniform(0.15, 1.05) * height, pictures, mask)
+        _draw_shape(rng, image, size, rng.uniform(0, width), rng.uniform(0.15, 1.05) * height, pictures, mask)
     return mask

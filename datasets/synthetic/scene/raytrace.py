@@ -1,33 +1,61 @@
-"""Scenes traced pixel by pixel with the camera of the person, so that horizon, floor and the cast shadow fit.
+"""Scenes traced pixel by pixel with the camera of the person, so that horizon, floor and cast shadow fit.
 
 World frame: y up, the floor at y = 0, metres. Colours are sRGB in [0, 1].
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from datasets.synthetic.raster.noise import fractal2, hashed
-from datasets.synthetic.raster.rasterizer import lit
+from datasets.synthetic.raster.rasterizer import Shadow, lit
 from datasets.synthetic.scene.surfaces import surface_color
 
 ROOM, STREET, FIELD, PHOTO_FLOOR = range(4)
 
-# a rectangle on a wall: picture, window, door, shelf
+# a rectangle on a wall (picture, window, door, shelf); low and high in metres along the wall
 PATCH = np.dtype(
     [("wall", np.int32), ("surface", np.int32), ("low", np.float32, 2), ("high", np.float32, 2)], align=True
 )
 
 
+class View(NamedTuple):
+    """A camera in the world: position (3,) metres, to_world (3, 3): rotation from the camera frame; focal, cx, cy:
+    focal length and principal point in pixels."""
+
+    position: np.ndarray
+    to_world: np.ndarray
+    focal: float
+    cx: float
+    cy: float
+
+
+class Scene(NamedTuple):
+    """What `trace` paints. kind: ROOM, STREET, FIELD or PHOTO_FLOOR; box (6,): low and high x, y, z of a room, metres;
+    surfaces (S,) SURFACE: first the walls of a room, or sky, horizon, ground, -, skyline, skyline; patches (P,) PATCH
+    on the walls; pictures (N, h, w, 3): for surfaces; photo (rows, columns, 3): what PHOTO_FLOOR darkens."""
+
+    kind: int
+    box: np.ndarray
+    surfaces: np.ndarray
+    patches: np.ndarray
+    pictures: np.ndarray
+    photo: np.ndarray
+    seed: int
+
+
 @njit(cache=True, error_model="numpy")
 def trace(
-    kind, height, width, step, position, to_world, focal, cx, cy, box, surfaces, patches, pictures, seed,
-    shadow_map, shadow_affine, shadow_strength, contacts, photo,
-):  # fmt: skip
-    """Paint a scene: every `step`-th pixel of a (height, width) picture -> (height // step, width // step, 3) float32.
+    scene: Scene, view: View, shadow: Shadow, contacts: np.ndarray, height: int, width: int, step: int
+) -> np.ndarray:
+    """Paint every `step`-th pixel of a (height, width) picture -> (height // step, width // step, 3) float32.
 
-    box (6,): low and high x, y, z of the room. contacts (N, 4): world points near the floor that darken it, and how
-    much. photo (height // step, width // step, 3) is what PHOTO_FLOOR darkens.
+    contacts (N, 4): points in the world near the floor that darken it, metres, and how much, from 0 to 1.
     """
+    kind, box, surfaces, patches, pictures, photo, seed = scene
+    position, to_world, focal, cx, cy = view
+    shadow_map, shadow_affine, shadow_strength = shadow
     rows, columns = height // step, width // step
     out = np.zeros((rows, columns, 3), np.float32)
     color = np.empty(3)
