@@ -1,4 +1,4 @@
-"""Poses for synthetic people: a library of captured poses, and a sampler that varies them."""
+"""Poses of synthetic people: a library of captured poses, and a sampler that varies them."""
 
 from datasets.poses.library import PoseLibrary, joint_positions, load_pose_library, mirror
 from datasets.poses.sampler import JOINT_LIMITS, PoseSampler, nearest_distances, within_limits

@@ -1,14 +1,16 @@
-"""The pose library: its files, and the little kinematics that poses need.
+"""The pose library: its files, mirroring and forward kinematics.
 
 A pose is (24, 3) axis-angle, radians, parent-relative, in SMPL's convention. Row 0 is the orientation of the pelvis
-in the canonical frame (y up, the person faces +z, left at +x) with the heading removed: no turn about y.
+in the canonical frame (y up, the person faces +z, left at +x) without heading, that is, without rotation about y.
 """
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
 from utils.errors import UserError
@@ -25,8 +27,8 @@ _KEYS = ("poses", "clip", "frame", "clip_names", "rest_joints", "licence", "attr
 
 
 class PoseLibrary(NamedTuple):
-    """poses (N, 24, 3) float32; clip (N,) int64: the clip of each pose; names: of the clips; rest_joints (24, 3)
-    float64 metres: the joints of the T-pose for which the poses were made."""
+    """poses (N, 24, 3) float32; clip (N,) int64: number of the clip of each pose; names: of the clips; rest_joints
+    (24, 3) float64, metres: joints of the T-pose that the poses belong to."""
 
     poses: np.ndarray
     clip: np.ndarray
@@ -35,7 +37,7 @@ class PoseLibrary(NamedTuple):
 
 
 def load_pose_library(path: str | Path | None = None) -> PoseLibrary:
-    """Read one library file, or (None) all that the repository carries, joined."""
+    """Read one library file, or (None) all files of the repository as one library. UserError if a file is unusable."""
     if path is not None:
         return _read(Path(path))
     parts = [_read(META_DATA / name) for name in LIBRARY_FILES if (META_DATA / name).exists()]
@@ -63,14 +65,18 @@ def _read(path: Path) -> PoseLibrary:
         or not len(poses) or clip.min() < 0 or clip.max() >= len(names) or not np.isfinite(rest).all()
     ):  # fmt: skip
         found = f"poses {poses.dtype}{poses.shape}, clips {clip.shape}, joints {rest.shape}"
-        raise UserError(f"{path} holds {found}, which make no pose library; {_REMEDY}")
+        raise UserError(f"{path} holds {found}, which is not a pose library; {_REMEDY}")
     return PoseLibrary(
         (poses * _STEP).astype(np.float32), clip.astype(np.int64), tuple(map(str, names)), rest.astype(np.float64)
     )
 
 
-def save_pose_library(path, poses, clip, frame, names, rest_joints, licence: str, attribution: str):
-    """Write a library file: poses (N, 24, 3) radians, stored as int16; clip (N,); frame (N,): seconds into the clip."""
+def save_pose_library(
+    path: str | Path, poses: np.ndarray, clip: ArrayLike, frame: ArrayLike, names: Sequence[str],
+    rest_joints: np.ndarray, licence: str, attribution: str,
+) -> None:  # fmt: skip
+    """Write a library file: poses (N, 24, 3) radians, stored as int16; clip (N,): number of the clip; frame (N,):
+    seconds since the start of the clip; names of the clips; rest_joints (24, 3) metres."""
     with atomic_path(path) as temporary:
         np.savez_compressed(
             temporary,
@@ -85,11 +91,11 @@ def save_pose_library(path, poses, clip, frame, names, rest_joints, licence: str
 
 
 def mirror(poses: np.ndarray) -> np.ndarray:
-    """Poses (..., 24, 3) seen in a mirror: left and right change places, axis-angles lose the sign of y and z."""
+    """Mirrored poses (..., 24, 3): left and right are swapped, y and z of the axis-angles are negated."""
     return poses[..., SMPL_FLIP, :] * np.array((1, -1, -1), poses.dtype)
 
 
-# Joints by depth in the tree: a whole level is turned in one product.
+# Joints by depth in the tree, so that a whole level is rotated in one product.
 _LEVELS = []
 for _joint, _parent in enumerate(SMPL_PARENTS):
     _depth = 0 if _parent < 0 else 1 + next(d for d, level in enumerate(_LEVELS) if _parent in level)
@@ -112,8 +118,8 @@ def joint_positions(poses: np.ndarray, rest_joints: np.ndarray) -> tuple[np.ndar
 
 
 def remove_heading(rotation: np.ndarray) -> np.ndarray:
-    """Root rotations (..., 3, 3) -> the same without their turn about y, the twist of the swing-twist split: it is
-    steady for lying people too, where the facing direction points up or down."""
+    """Root rotations (..., 3, 3) -> the same without heading, the twist about y of the swing-twist decomposition.
+    Unlike the facing direction it is stable for lying people too."""
     full = Rotation.from_matrix(rotation.reshape(-1, 3, 3))
     quaternion = full.as_quat()
     heading = Rotation.from_rotvec(2 * np.arctan2(quaternion[:, 1], quaternion[:, 3])[:, None] * np.array([0, 1, 0]))

@@ -1,8 +1,8 @@
-"""Poses made by rule: what everyday bodies do and a small motion library lacks.
+"""Poses made by rules: everyday poses that are missing in a small motion library.
 
-Angles are drawn in degrees and follow SMPL's axes on the left side (right sides are mirrored): hips and spine flex
-about x (hips forward for negative x), knees for positive x, legs spread for positive z, arms rise for positive z and
-reach forward for negative y, elbows flex for negative y.
+Angles are drawn in degrees about SMPL's axes of the left side (right sides are mirrored): hips and spine flex about x
+(hips forward for negative x), knees for positive x, legs spread for positive z, arms rise for positive z and reach
+forward for negative y, elbows flex for negative y.
 """
 
 import numpy as np
@@ -16,12 +16,13 @@ LEG = {side: [J(f"{side}_{n}") for n in ("hip", "knee", "ankle", "foot")] for si
 SPINE = [J(name) for name in ("spine1", "spine2", "spine3")]
 UPPER = SPINE + [J("neck"), J("head")] + ARM["L"] + ARM["R"]
 
-# Upper arm: elevation (90 is up) and azimuth (0 sideways, 90 ahead, more is across the chest), elbow flexion; odds.
+# Odds; ranges in degrees of the upper arm's elevation (90 is up) and azimuth (0 is sideways, 90 forward, more is across
+# the chest) and of the elbow's flexion.
 _ARMS = (
     (2, (-85, -65), (-30, 60), (2, 45)),  # hanging
-    (2, (-80, -45), (-30, 100), (30, 120)),  # hands on hips, in pockets, before the belly
+    (2, (-80, -45), (-30, 100), (30, 120)),  # hands on hips, in pockets, in front of the belly
     (2, (-75, -20), (10, 110), (40, 140)),  # carrying, typing, eating, hand at the head
-    (2, (-30, 40), (60, 120), (0, 100)),  # reaching ahead and across
+    (2, (-30, 40), (60, 120), (0, 100)),  # reaching forward and across
     (2, (-40, 40), (-20, 60), (0, 110)),  # reaching sideways
     (2, (30, 88), (0, 110), (0, 120)),  # overhead
     (1, (-75, -35), (-70, -20), (0, 100)),  # behind the back
@@ -30,7 +31,7 @@ _ARM_ODDS = np.cumsum([odds for odds, *_ in _ARMS]) / sum(odds for odds, *_ in _
 
 
 def left_arm(rng: np.random.Generator, hanging: bool = False) -> np.ndarray:
-    """Axis-angles (5, 3) of collar, shoulder, elbow, wrist and hand of a left arm; hanging: at ease."""
+    """Axis-angles (5, 3), radians, of collar, shoulder, elbow, wrist and hand of a left arm; hanging: a relaxed arm."""
     _, *ranges = _ARMS[0 if hanging else np.searchsorted(_ARM_ODDS, rng.random())]
     elevation, azimuth, flexion = (rng.uniform(*np.radians(r)) for r in ranges)
     lift = (0.25 if elevation > 0 else 0.08) * elevation
@@ -38,8 +39,8 @@ def left_arm(rng: np.random.Generator, hanging: bool = False) -> np.ndarray:
     collar = Rotation.from_euler("zy", (lift, -forward))
     arm = np.array((np.cos(elevation) * np.cos(azimuth), np.sin(elevation), np.cos(elevation) * np.sin(azimuth)))
     arm = collar.inv().apply(arm)
-    # The smallest turn from the T-pose gives a neutral twist; raised arms turn out, hanging ones in. With a straight
-    # elbow the twist hardly shows, with a bent one it decides where the hand goes.
+    # The smallest rotation from the T-pose gives a neutral twist; raised arms twist outwards, hanging ones inwards. The
+    # twist is hardly visible with a straight elbow; with a bent one it determines the position of the hand.
     axis = np.cross((1, 0, 0), arm)
     angle = np.arctan2(np.linalg.norm(axis), arm[0])
     swing = Rotation.from_rotvec(axis / max(np.linalg.norm(axis), 1e-9) * angle)
@@ -55,21 +56,21 @@ def left_arm(rng: np.random.Generator, hanging: bool = False) -> np.ndarray:
     return np.stack([*rows, wrist, np.radians(rng.normal(0, (4, 4, 12)))])
 
 
-def _leg(rng, flex, spread, turn, knee) -> np.ndarray:
-    """One left leg (4, 3) from ranges in degrees: hip flexion, spread, outward turn, knee flexion."""
-    flex, spread, turn, knee = (np.radians(rng.uniform(*limits)) for limits in (flex, spread, turn, knee))
-    hip = Rotation.from_euler("XZY", (-flex, spread, turn)).as_rotvec()
+def _leg(rng: np.random.Generator, *ranges: tuple[float, float]) -> np.ndarray:
+    """A left leg (4, 3), radians, from ranges in degrees: hip flexion, spread, outward rotation, knee flexion."""
+    flex, spread, outward, knee = (np.radians(rng.uniform(*limits)) for limits in ranges)
+    hip = Rotation.from_euler("XZY", (-flex, spread, outward)).as_rotvec()
     ankle = np.radians((rng.uniform(-15, 30), *rng.normal(0, 6, 2)))
     return np.array((hip, (knee, 0, 0), ankle, (0, 0, 0)))
 
 
 def _flat_foot(root: np.ndarray, leg: np.ndarray) -> float:
-    """Ankle flexion that brings the sole to the ground, as far as ankles go; root (3), leg (4, 3)."""
+    """Ankle flexion, radians, that puts the sole on the ground, within the range of ankles; root (3,), leg (4, 3)."""
     shin = (Rotation.from_rotvec(root) * Rotation.from_rotvec(leg[0]) * Rotation.from_rotvec(leg[1])).as_matrix()
     return np.clip(np.arctan2(shin[1, 2], shin[1, 1]), np.radians(-30), np.radians(40))
 
 
-# Odds; lean of the pelvis (degrees forward, None: lying); soles flat; per leg: flexion, spread, outward turn, knee.
+# Odds; forward lean of the pelvis in degrees (None: lying); soles flat on the ground; per leg: see `_leg`.
 _LEGS = {
     "stand": (3, (-8, 12), True, ((-12, 15), (-4, 14), (-10, 20), (0, 25)), None),
     "lunge": (2, (-5, 35), True, ((30, 95), (-5, 15), (-5, 20), (20, 100)), ((-25, 5), (-5, 15), (-10, 20), (5, 80))),
@@ -93,7 +94,7 @@ _LEG_ODDS = np.cumsum([row[0] for row in _LEGS.values()]) / sum(row[0] for row i
 
 
 def lower_body(rng: np.random.Generator, family: str | None = None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Root (3) and the legs {"L": (4, 3), "R": (4, 3)} of one of LEG_FAMILIES, drawn when None."""
+    """Axis-angles of root (3,) and legs {"L": (4, 3), "R": (4, 3)} of one of LEG_FAMILIES; None: of a random one."""
     if family is None:
         family = LEG_FAMILIES[np.searchsorted(_LEG_ODDS, rng.random())]
     _, lean, flat, first, second = _LEGS[family]
@@ -113,7 +114,8 @@ def lower_body(rng: np.random.Generator, family: str | None = None) -> tuple[np.
 
 
 def spine(rng: np.random.Generator) -> np.ndarray:
-    """Axis-angles (5, 3) of spine1, spine2, spine3, neck and head: a bend, a lean and a turn shared among them."""
+    """Axis-angles (5, 3) of spine1, spine2, spine3, neck and head; one rotation of the back is shared by the first
+    three, one of the head by the last two."""
     back = np.radians(rng.normal((12, 0, 0), (16, 16, 8)))
     gaze = np.radians(rng.normal((0, 0, 0), (18, 28, 8)))
     share = rng.dirichlet((6, 6, 6))[:, None]

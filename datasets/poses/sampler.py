@@ -1,4 +1,4 @@
-"""Poses for synthetic people: the library widened by mirroring, mixing, blending, rules and noise.
+"""Random poses: the library augmented by mirroring, combining, blending, rules and noise.
 
 sampler = PoseSampler()
 pose = sampler(np.random.default_rng(7))    # (24, 3) float32 axis-angle, the same on every machine
@@ -14,14 +14,9 @@ from datasets.poses.rules import ARM, LEG, SPINE, UPPER, J, left_arm, lower_body
 from datasets.poses.self_contact import penetration
 from utils.skeleton import SMPL_FLIP, SMPL_JOINTS
 
-__all__ = [
-    "JOINT_LIMITS", "PoseLibrary", "PoseSampler", "joint_positions", "load_pose_library", "mirror", "nearest_distances",
-    "within_limits",
-]  # fmt: skip
-
-# Least and greatest axis-angle components (x, y, z) in degrees, left side and middle. They hold 99.6 % of the
-# library's values, are widened where people reach further than its clips (hips, shoulders) and narrowed where only
-# broken clips go (knees sideways).
+# Least and greatest axis-angle components (x, y, z) in degrees, left side and middle. 99.6 % of the library's values
+# lie inside. Hips and shoulders have wider limits than in the library's clips, knees narrower ones (sideways bending
+# comes from broken clips).
 _LIMITS = {
     "pelvis": ((-180, 180), (-180, 180), (-180, 180)),
     "?_hip": ((-135, 45), (-50, 85), (-45, 80)),
@@ -47,10 +42,11 @@ _NOISE = {
 
 
 def _joint_limits() -> np.ndarray:
+    """_LIMITS of all joints -> (24, 3, 2) radians."""
     limits = np.zeros((24, 3, 2), np.float32)
     for j, name in enumerate(SMPL_JOINTS):
         rows = np.radians(np.array(_LIMITS[name if name in _LIMITS else f"?{name[1:]}"], np.float32))
-        # a mirror turns y and z around
+        # mirroring negates y and z
         limits[j] = np.stack((rows[0], -rows[1, ::-1], -rows[2, ::-1])) if name.startswith("R_") else rows
     return limits
 
@@ -65,7 +61,7 @@ def within_limits(poses: np.ndarray) -> np.ndarray:
 
 
 def blend(a: np.ndarray, b: np.ndarray, t: float) -> np.ndarray:
-    """Poses (24, 3): every joint turned by the fraction t of the way from a to b, on the shortest path (slerp)."""
+    """Interpolate poses (24, 3) joint by joint on the shortest path (slerp): t = 0 is a, t = 1 is b."""
     start = Rotation.from_rotvec(a)
     return (start * Rotation.from_rotvec(t * (start.inv() * Rotation.from_rotvec(b)).as_rotvec())).as_rotvec()
 
@@ -73,10 +69,10 @@ def blend(a: np.ndarray, b: np.ndarray, t: float) -> np.ndarray:
 class PoseSampler:
     """Draws poses: `sampler(rng) -> (24, 3)` float32 axis-angle, radians, the root without heading.
 
-    library: a PoseLibrary, by default all that the repository carries. split: "train", "val", "test" or None (all):
-    every 20th clip each is kept for "val" and "test". max_penetration: metres by which limbs may sink into the body;
-    a deeper pose is drawn again. p_blend, p_upper, p_legs, p_arms, p_spine: how often two poses are blended, upper
-    and lower body come from different ones, or legs, arms and spine are made by rule instead.
+    library: default: all files of the repository. split: "train", "val", "test" or None (all); "val" and "test" each
+    have one clip of 20. max_penetration: metres by which limbs may enter the body; a deeper pose is drawn again.
+    Probabilities: p_blend: two poses are blended; p_upper: upper and lower body come from different poses; p_legs,
+    p_arms, p_spine: legs, arms or spine are made by rules (see rules.py) instead.
     """
 
     def __init__(
@@ -92,12 +88,12 @@ class PoseSampler:
         p_spine: float = 0.15,
     ):
         library = library or load_pose_library()
-        # By name, so that a clip stays in its split when others come and go; 159 deals the long clips out evenly.
+        # By a hash of the name, so that clips stay in their split when others are added; 159 spreads long clips evenly.
         place = np.array([zlib.crc32(f"159 {name}".encode()) % 20 for name in library.names])
         parts = {"test": place == 0, "val": place == 1, "train": place > 1, None: place >= 0}
         owned = parts[split][library.clip]
         self.poses = library.poses[owned].astype(np.float64)
-        # A source counts by the square root of its size: everyday motion holds its own against thousands of warriors.
+        # A source is weighted by the square root of its size, so that large collections do not dominate.
         sources = np.array([name.split("/")[0] for name in library.names])[library.clip[owned]]
         _, source, sizes = np.unique(sources, return_inverse=True, return_counts=True)
         odds = np.cumsum(1 / np.sqrt(sizes[source]))
@@ -108,20 +104,20 @@ class PoseSampler:
         self.p_arms, self.p_spine = p_arms, p_spine
 
     def __call__(self, rng: np.random.Generator) -> np.ndarray:
-        """One pose (24, 3) float32. Only rng decides which."""
+        """A pose (24, 3) float32, a function of rng alone."""
         for _ in range(8):
             pose = self._compose(rng)
             if penetration(*joint_positions(pose, self.rest_joints)) <= self.max_penetration:
                 break
         else:
-            pose = self._from_library(rng)  # so seldom that the odds hardly change
+            pose = self._from_library(rng)  # too rare to change the distribution
         return pose.astype(np.float32)
 
-    def _from_library(self, rng) -> np.ndarray:
+    def _from_library(self, rng: np.random.Generator) -> np.ndarray:
         pose = self.poses[np.searchsorted(self.odds, rng.random(), side="right")]
         return within_limits(mirror(pose) if rng.random() < 0.5 else pose)
 
-    def _compose(self, rng) -> np.ndarray:
+    def _compose(self, rng: np.random.Generator) -> np.ndarray:
         pose = self._from_library(rng)
         if rng.random() < self.p_blend:
             pose = blend(pose, self._from_library(rng), rng.uniform(0.2, 0.8))
@@ -136,7 +132,7 @@ class PoseSampler:
         if rng.random() < self.p_spine:
             pose[[*SPINE, J("neck"), J("head")]] = spine(rng)
         if rng.random() < self.p_arms:
-            which = rng.integers(5)  # one arm, the other, both alike, both, both hanging
+            which = rng.integers(5)  # left, right, both alike, both, both hanging
             left, right = left_arm(rng, hanging=which == 4), left_arm(rng, hanging=which == 4)
             if which != 1:
                 pose[ARM["L"]] = left
@@ -149,8 +145,8 @@ class PoseSampler:
 
 
 def nearest_distances(poses: np.ndarray, others: np.ndarray, rest_joints: np.ndarray) -> np.ndarray:
-    """How new poses (N, 24, 3) are against others (M, 24, 3): root mean square joint distance (N,) in metres to the
-    nearest of them or of their mirror images, pelvis and heading aligned."""
+    """How different poses (N, 24, 3) are from others (M, 24, 3): root mean square joint distance (N,) in metres to the
+    nearest of them or of their mirror images, with pelvis and heading aligned."""
     a, b, c = (joint_positions(p, rest_joints)[0].reshape(len(p), -1) for p in (poses, others, mirror(others)))
     both = np.concatenate((b, c))
     squares = (both**2).sum(1)

@@ -1,4 +1,4 @@
-"""A cheap test for limbs inside the body: capsules around the bones, distances of the pairs that may collide."""
+"""A fast test for limbs inside the body: capsules around the bones, distances of the pairs that may collide."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from utils.skeleton import SMPL_JOINTS
 
 J = SMPL_JOINTS.index
 
-# Capsules: start joint, end joint, radius in metres (slim: flesh gives way).
+# Capsules: start joint, end joint, radius in metres (thinner than the body, as flesh is soft).
 _CAPSULES = {
     "belly": ("pelvis", "spine2", 0.105), "chest": ("spine2", "neck", 0.105),
     "shoulders": ("L_collar", "R_collar", 0.07), "hips": ("L_hip", "R_hip", 0.085),
@@ -33,7 +33,8 @@ _PAIRS = (
 
 
 def _compile() -> tuple[np.ndarray, np.ndarray]:
-    """Joint numbers (P, 2, 2): the ends of both capsules of each pair, 24 is the crown; sums of their radii (P,)."""
+    """Joint numbers (P, 2, 2): the ends of both capsules of each pair, 24 is the crown; sums of both radii (P,),
+    metres."""
     capsules = {}
     for name, (start, end, radius) in _CAPSULES.items():
         for side in "LR" if "?" in name else "-":
@@ -46,7 +47,7 @@ def _compile() -> tuple[np.ndarray, np.ndarray]:
 _ENDS, _REACH = _compile()
 
 
-def segment_distances(a0, a1, b0, b1) -> np.ndarray:
+def segment_distances(a0: np.ndarray, a1: np.ndarray, b0: np.ndarray, b1: np.ndarray) -> np.ndarray:
     """Shortest distances (...) between segments a0-a1 and b0-b1, all (..., 3) (Ericson, Real-Time Collision Detection,
     5.1.9)."""
     u, v, w = a1 - a0, b1 - b0, a0 - b0
@@ -59,8 +60,8 @@ def segment_distances(a0, a1, b0, b1) -> np.ndarray:
 
 
 def penetration(positions: np.ndarray, rotations: np.ndarray) -> np.ndarray:
-    """Joint positions (..., 24, 3) in metres and global rotations (..., 24, 3, 3) -> depth (...) in metres of the worst
-    pair of capsules; negative where nothing touches."""
+    """Joint positions (..., 24, 3) in metres and global rotations (..., 24, 3, 3) -> depth (...) in metres of the pair
+    of capsules that overlaps most; negative if none overlap."""
     crown = positions[..., J("head"), :] + rotations[..., J("head"), :, :] @ np.array([0, 0.1, 0.03])
     points = np.concatenate((positions, crown[..., None, :]), axis=-2)[..., _ENDS, :]
     return (_REACH - segment_distances(*(points[..., i, j, :] for i in (0, 1) for j in (0, 1)))).max(-1)

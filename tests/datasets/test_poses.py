@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from datasets.poses.library import LIBRARY_FILES, remove_heading, save_pose_library
-from datasets.poses.sampler import (
+from datasets.poses import (
     JOINT_LIMITS,
     PoseSampler,
-    blend,
     joint_positions,
     load_pose_library,
     mirror,
     nearest_distances,
     within_limits,
 )
+from datasets.poses.library import LIBRARY_FILES, remove_heading, save_pose_library
+from datasets.poses.sampler import blend
 from datasets.poses.self_contact import penetration, segment_distances
 from scripts.build_pose_library import farthest_points
 from scripts.lib.pose_library.motion_clips import forward_kinematics, read_bvh, read_deepmimic, read_pmd_rest, read_psa
