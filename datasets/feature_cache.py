@@ -1,7 +1,8 @@
-"""What a frozen backbone makes of people, computed once and kept on disk: training then reads it many times.
+"""Features of a frozen backbone, computed once and saved to disk, so that training does not run the backbone.
 
-A shard is a safetensors file of consecutive people: features with maps and points as 8-bit numbers, and the labels.
-Shards are mapped into memory, so that workers share them. Whatever lies in the folder is used; it may grow.
+A shard is a safetensors file of consecutive people: their features, of which maps and points are 8-bit numbers, and
+their labels. Shards are memory-mapped, so that workers share them. All shards in the folder are used; more may be
+added.
 """
 
 import json
@@ -17,10 +18,10 @@ from utils.errors import UserError
 from utils.files import atomic_path
 
 LABELS = ("keypoints_2d", "keypoints_3d", "pose", "betas")
-# which labels are real; a shard without them has all, as synthetic people do
+# which labels are real; in a shard without flags all of them are, as for synthetic people
 FLAGS = ("has_keypoints_2d", "has_keypoints_3d", "has_smpl")
 FEATURES = ("map16", "map32", "pooled", "points", "keypoints")
-# features have unit spread; values beyond 127 * STEP are rare and are cut off
+# features have standard deviation 1; values beyond 127 * STEP are rare and are clipped
 STEP = 0.05
 VERSION = 1
 REMEDY = "delete it and run python scripts/cache_features.py again"
@@ -41,8 +42,8 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"people_{number:05d}.safetensors"
 
 
-def write_shard(path: Path, features: dict[str, Tensor], labels: dict[str, Tensor], provenance: dict):
-    """Write FEATURES, LABELS and, where given, FLAGS of some people, rows first, atomically."""
+def write_shard(path: Path, features: dict[str, Tensor], labels: dict[str, Tensor], provenance: dict) -> None:
+    """Write a shard atomically: FEATURES, LABELS and, if given, FLAGS; the first dimension counts people."""
     tensors = {name: encode(features[name]) for name in ("map16", "map32", "points")}
     tensors |= {"pooled": features["pooled"].half(), "keypoints": features["keypoints"].float()}
     tensors |= {name: labels[name].float() for name in LABELS}
@@ -55,8 +56,8 @@ def write_shard(path: Path, features: dict[str, Tensor], labels: dict[str, Tenso
 class FeatureCache(Dataset):
     """People of `scripts/cache_features.py`: rows of the batch with `features` in place of `image`.
 
-    folder: where the shards are; num_samples: use the first so many people (default: all). UserError where a shard is
-    missing or damaged.
+    folder: contains the shards; num_samples: number of people to use (default: all). UserError if there are too few or
+    if a shard is damaged.
     """
 
     def __init__(self, folder: str | Path, num_samples: int | None = None):
@@ -68,7 +69,7 @@ class FeatureCache(Dataset):
         self.starts = starts[:-1]
         self.num_samples = int(starts[-1])
         if num_samples and num_samples > self.num_samples:
-            raise UserError(f"{folder} has {self.num_samples} people, not {num_samples}: cache more, or ask for fewer")
+            raise UserError(f"{folder} has {self.num_samples} people, not {num_samples}: cache more, or use fewer")
         self.num_samples = num_samples or self.num_samples
 
     def __len__(self) -> int:
@@ -89,7 +90,7 @@ class FeatureCache(Dataset):
 
 
 def read_provenance(path: Path) -> dict:
-    """Who the people of a shard are."""
+    """Where the people of a shard come from, as given to `write_shard`."""
     return json.loads(_read_metadata(path).get("provenance", "{}"))
 
 

@@ -1,4 +1,4 @@
-"""One person per row: a crop and every label there is, from a METRO-layout set."""
+"""A METRO-layout data set: one person per row, a crop of the picture and its labels."""
 
 from pathlib import Path
 
@@ -24,12 +24,12 @@ class HumanMeshDataset(Dataset):
     pixels; `scale` () crop side / 200; `index` int; `image_id` str, the row's key. A label that a row lacks is zeros,
     and its flag is False.
 
-    augment: False, True (random, the same for the same seed, epoch and row, whichever process loads it; the epoch comes
-    with the row number, see `datasets.sampler.RowNumber`) or a fixed `(flip, gain_rgb, rotation_deg, scale)`.
-    with_image_uint8: add `image_uint8` (3, 224, 224), the picture before normalisation.
-    root: where the set's files may lie, see `TSVSet`.
-    Large JPEGs are decoded no further than the crop needs, see `datasets.decode`. A row that cannot be read raises
-    RowError naming file, row and remedy.
+    augment: False, True or a fixed `(flip, gain_rgb, rotation_deg, scale)`. True draws one at random from seed, epoch
+    and row number alone; the epoch is part of the row number, see `datasets.sampler.RowNumber`.
+    with_image_uint8: add `image_uint8` (3, 224, 224), the crop before normalisation.
+    root: folder that has to contain the set's files, see `TSVSet`.
+    Large JPEGs are decoded at the resolution that the crop needs, see `datasets.decode`. A row that cannot be read
+    raises a RowError with file, row and remedy.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class HumanMeshDataset(Dataset):
         return len(self.rows)
 
     def read(self, index: int) -> tuple[str, np.ndarray, dict]:
-        """Key, picture (H, W, 3) uint8 RGB and label (`parse_label`) of a row, before they are cut and moved."""
+        """Key, whole picture (H, W, 3) uint8 RGB and label (see `parse_label`) of a row, not augmented."""
         key, encoded = self.rows.image(index)
         return key, decode_image(encoded, self._where(index, key)), self._label(index, key)
 
@@ -77,7 +77,7 @@ class HumanMeshDataset(Dataset):
             "image_id": key,
         }
         for name in label["absent"]:
-            row[name].zero_()  # turning or shifting what is not there would make something up
+            row[name].zero_()  # rotation and translation make zeros of a missing label nonzero
         if self.with_image_uint8:
             brightened = np.clip(crop[..., :3] * np.asarray(gain_rgb), 0, 255).astype(np.uint8)
             row["image_uint8"] = torch.from_numpy(brightened.transpose(2, 0, 1).copy())

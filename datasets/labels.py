@@ -3,22 +3,24 @@
 import functools
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from datasets.decode import REMEDY
 from utils.errors import RowError
 from utils.skeleton import J24_PELVIS
 
 _SHAPES = {"keypoints_2d": (24, 3), "keypoints_3d": (24, 4), "pose": (72,), "betas": (10,)}
-LARGEST = 1e6  # no pixel, metre or radian of a label is beyond; numbers that overflow later are
-SCALES = (0.005, 5000.0)  # crops of 1 pixel to a million
+LARGEST = 1e6  # pixels, metres or radians; larger numbers are errors and could overflow later
+SCALES = (0.005, 5000.0)  # crop side / 200: crops of 1 to 1,000,000 pixels
 
 
 def parse_label(label: dict, where: str = "label") -> dict:
-    """A METRO label -> float64 arrays by our names; what is absent is zeros, named in `absent`, its `has_` flag False.
+    """A METRO label -> float64 arrays under the names of the batch.
 
-    Takes `center`, `scale`, `2d_joints`, `3d_joints` (24 keypoints, any nesting; the pelvis moves to the origin),
-    `pose`, `betas`, and `has_2d_joints`, `has_3d_joints`, `has_smpl`, which default to "if given". Usable values whose
-    flag denies them are kept. RowError naming `where` if the crop is missing or a number that counts is not usable.
+    Reads `center`, `scale`, `2d_joints`, `3d_joints` (24 keypoints, any nesting; the pelvis moves to the origin),
+    `pose`, `betas`, and the flags `has_2d_joints`, `has_3d_joints`, `has_smpl`, by default True for every label that is
+    given. A missing label is zeros, its name is in the set `absent`, and its `has_` flag is False. Values whose flag is
+    False are kept if they are usable. RowError names `where` if the crop is missing or a labelled number is unusable.
     """
     read = functools.partial(_read_array, label, where=where)
     center, scale = read("center", 2), read("scale", 1)
@@ -44,11 +46,19 @@ def parse_label(label: dict, where: str = "label") -> dict:
     }
 
 
-def format_label(center, scale: float, keypoints_2d=None, keypoints_3d=None, pose=None, betas=None, **more) -> dict:
+def format_label(
+    center: ArrayLike,
+    scale: float,
+    keypoints_2d: ArrayLike | None = None,
+    keypoints_3d: ArrayLike | None = None,
+    pose: ArrayLike | None = None,
+    betas: ArrayLike | None = None,
+    **more,
+) -> dict:
     """Arrays -> a METRO label, the inverse of `parse_label`.
 
-    center (2,) and keypoints_2d (24, 3) in source pixels, keypoints_3d (24, 4) in metres, pose (72,), betas (10,);
-    leave out what there is none of. `more` (gender="m") is added as it is.
+    center (2,) and keypoints_2d (24, 3) in source pixels, scale: crop side / 200, keypoints_3d (24, 4) in metres, pose
+    (72,) axis-angle radians, betas (10,); None: there is no such label. more: further entries, such as gender="m".
     """
     label = {"center": np.asarray(center).tolist(), "scale": float(scale), **more}
     label["has_2d_joints"] = int(keypoints_2d is not None)
@@ -62,9 +72,10 @@ def format_label(center, scale: float, keypoints_2d=None, keypoints_3d=None, pos
 
 
 def _read_array(label: dict, name: str, size: int, required: bool = True, where: str = "label") -> np.ndarray | None:
-    """Entry `name`, however nested -> (size,) float64, None if absent. Unusable numbers are an error where required.
+    """Entry `name` with any nesting -> (size,) float64, None if absent.
 
-    Where they are not, METRO's files fill in zeros: absent as well.
+    Unusable numbers are a RowError if required. Otherwise they count as absent, as do zeros, with which METRO's files
+    fill missing labels.
     """
     if label.get(name) is None:
         return None
@@ -82,13 +93,13 @@ def _read_array(label: dict, name: str, size: int, required: bool = True, where:
 
 
 def _flag(label: dict, name: str, where: str) -> bool:
-    """A flag given as bool, number or list of one; True if not given."""
+    """A flag given as bool, number or list with one element; True if not given."""
     try:
         return bool(np.asarray(label.get(name, True), dtype=np.float64).any())
     except (TypeError, ValueError) as error:
         raise RowError(f"{where}: '{name}' is neither 0 nor 1; {REMEDY}") from error
 
 
-def _or_zeros(values, shape: tuple[int, ...]) -> np.ndarray:
-    """values as a new float64 array of this shape, zeros if there are none."""
+def _or_zeros(values: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray:
+    """values, or zeros if None, as a new float64 array of this shape."""
     return np.zeros(shape) if values is None else np.array(values, dtype=np.float64).reshape(shape)

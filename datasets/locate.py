@@ -16,10 +16,10 @@ _HERE = ROOT / "datasets"
 
 
 def find_data_root(data_root: str | None = None, needed: str | None = None) -> Path:
-    """The folder that holds the data sets, or the one that holds the file `needed` ("3dpw/train.yaml").
+    """The folder that contains the data sets or, if given, the file `needed` ("3dpw/train.yaml").
 
-    Looked for in data_root if given, else in the environment's SMPL_POSE_DATA if set, else in this package's folder and
-    in any folder or link directly inside it: users link their storage into `datasets/`, which is also a code package.
+    The search is in data_root if given, else in the environment variable SMPL_POSE_DATA if set, else in `datasets/` and
+    the folders and links in it that are no code packages. UserError if there is none.
     """
     if named := data_root or os.environ.get("SMPL_POSE_DATA"):
         places = [Path(named).expanduser()]
@@ -37,4 +37,5 @@ def find_data_root(data_root: str | None = None, needed: str | None = None) -> P
 
 
 def _may_hold_data(path: Path) -> bool:
+    """Whether a path inside `datasets/` is a folder, or a link to one, without code."""
     return path.is_dir() and path.name != "__pycache__" and not (path / "__init__.py").exists()

@@ -1,4 +1,4 @@
-"""Photographs with annotated people: DIR/images/ and DIR/annotations.json, a list with one entry a person.
+"""Photographs with annotated people: DIR/images/ and DIR/annotations.json, a list with one entry per person.
 
 An entry has `image` (file in images/), `bbox` (x, y, width, height in pixels) and `keypoints` (COCO name -> [x, y, v],
 pixels; v = 0 is not labelled).
@@ -22,14 +22,14 @@ J14_NAMES = [name.lower().replace("l_", "left_").replace("r_", "right_") for nam
 
 
 def read_annotations(photos: Path) -> list[dict]:
-    """The checked entries of annotations.json."""
+    """Read and check the entries of annotations.json. UserError names the first unusable one."""
     path = photos / "annotations.json"
     if not path.is_file():
         raise UserError(f"{path} not found; --photos names a folder with annotations.json and images/")
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read ({error}); write it anew") from error
+        raise UserError(f"{path} cannot be read ({error}); write it again") from error
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path} is not a list of people; see python scripts/eval_photos.py --help")
     for number, entry in enumerate(entries):
@@ -50,7 +50,7 @@ def read_annotations(photos: Path) -> list[dict]:
 
 
 class AnnotatedPhotos(Dataset):
-    """The annotated people as rows of the batch, cropped as scripts/eval_photos.py does; limbs alone have labels.
+    """The annotated people as rows of the batch, cropped as in scripts/eval_photos.py. Only limb keypoints have labels.
 
     Row i: `image` and the labels and flags of `datasets.human_mesh.HumanMeshDataset`.
     """

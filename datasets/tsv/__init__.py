@@ -1,9 +1,9 @@
-"""METRO's TSV layout: rows of `key <tab> value` found by byte offset, tied together by a small yaml file.
+"""METRO's TSV layout: rows of `key <tab> value`, read by byte offset, and a small yaml file that names the files.
 
 A set `NAME` is `NAME.yaml`, which names `NAME.img.tsv` (value: base64 of a JPEG), `NAME.label.tsv` (value: JSON),
-`NAME.hw.tsv` (height and width; not needed to read) and `NAME.linelist.tsv` (which rows, in which order; all if there
-is none). A composite set lists several files of each kind, and each line of its linelist is `file <tab> row`. Beside
-every `X.tsv` lies `X.lineidx`, one byte offset per row. Layout of Lin et al., CVPR 2021 (METRO).
+`NAME.hw.tsv` (height and width; not read) and `NAME.linelist.tsv` (which rows, in which order; without it all rows). A
+composite set lists several files of each kind, and each line of its linelist is `file <tab> row`. Every `X.tsv` has an
+index `X.lineidx` with one byte offset per row. Layout of Lin et al., CVPR 2021 (METRO).
 """
 
 from datasets.tsv.file import TSVFile

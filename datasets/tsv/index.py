@@ -1,4 +1,4 @@
-"""Where the rows of a TSV file begin: found once, kept beside the file, mapped into memory by all who read it."""
+"""Byte offsets of the rows of a TSV file: computed once, saved next to the file, memory-mapped by every process."""
 
 import warnings
 from contextlib import suppress
@@ -14,7 +14,7 @@ INTEGER = np.dtype("<i8")
 
 
 def build_offsets(path: str | Path) -> np.ndarray:
-    """Find the first byte of every line of a file by reading it once -> (N,) int64."""
+    """Offset of the first byte of every line of a file, by reading it once -> (N,) int64."""
     starts, position = [np.zeros(1, dtype=np.int64)], 0
     with open(path, "rb") as file:
         while chunk := file.read(1 << 24):
@@ -27,8 +27,8 @@ def build_offsets(path: str | Path) -> np.ndarray:
 def load_offsets(path: str | Path) -> np.ndarray:
     """Byte offsets of the rows of `X.tsv`, and its size -> (N + 1,) int64, mapped from `X.lineidx.bin`.
 
-    That file holds nothing else; it is made of `X.lineidx`, and that one, where it is missing or does not fit, of
-    `X.tsv`. Both are written where the folder allows it; where it does not, the offsets are this process's own.
+    A missing or outdated `X.lineidx.bin` is made from `X.lineidx`, and a missing or wrong `X.lineidx` from `X.tsv`.
+    Both are saved if the folder is writable; otherwise the offsets are an array of this process.
     """
     path = Path(path)
     size = path.stat().st_size
@@ -38,7 +38,7 @@ def load_offsets(path: str | Path) -> np.ndarray:
             offsets = np.memmap(mapped, INTEGER, "r")
             if _fits(offsets, path, size):
                 return offsets
-    may_write = bool(path.parent.stat().st_mode & 0o222)  # root can write anywhere, and should not
+    may_write = bool(path.parent.stat().st_mode & 0o222)  # root may write anywhere, but respects read-only folders here
     try:
         offsets = np.append(read_numbers(text)[:, 0], size)
     except UserError:
@@ -57,7 +57,7 @@ def load_offsets(path: str | Path) -> np.ndarray:
 
 
 def _is_newest(mapped: Path, *sources: Path) -> bool:
-    """Are all there, and none of the sources younger? Whoever deletes the text wants everything found anew."""
+    """Whether all files exist and `mapped` is not older than the sources; to delete the text forces a new index."""
     try:
         return mapped.stat().st_mtime_ns >= max(source.stat().st_mtime_ns for source in sources)
     except OSError:
@@ -65,7 +65,7 @@ def _is_newest(mapped: Path, *sources: Path) -> bool:
 
 
 def _fits(offsets: np.ndarray, path: Path, size: int) -> bool:
-    """Do the offsets look like this file's? Looks at the order of its entries and at the file's last row."""
+    """Whether the offsets may belong to the file: they increase, and the last row begins and ends with a line."""
     if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != size or (np.diff(offsets) <= 0).any():
         return False
     if size == 0:
@@ -79,12 +79,12 @@ def _fits(offsets: np.ndarray, path: Path, size: int) -> bool:
 
 
 def read_numbers(path: Path) -> np.ndarray:
-    """A text file of whole numbers, one row per line -> (N, columns) int64."""
+    """Read a text file of integers, one row per line -> (N, columns) int64."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy warns of empty files
+            warnings.simplefilter("ignore")  # numpy warns about empty files
             return np.loadtxt(path, dtype=np.int64, comments=None, ndmin=2)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; {REMEDY}") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a list of whole numbers ({error}); delete it or {REMEDY}") from error
+        raise UserError(f"{path} is not a list of integers ({error}); delete it or {REMEDY}") from error

@@ -1,4 +1,4 @@
-"""A data set made of TSV files: what its yaml file ties together."""
+"""A data set of TSV files, as named by its yaml file."""
 
 import json
 import os
@@ -18,10 +18,10 @@ MAX_YAML = 1 << 20  # bytes
 
 
 class TSVSet:
-    """The rows that a yaml file selects from its image and label files, which lie under the folder `root`.
+    """The rows that a yaml file selects from its image and label files.
 
-    root: by default the folder that holds the set's own, as in METRO's layout; None: files may lie anywhere. Raises
-    UserError that names the file where one is missing or contradicts another, RowError where a row does.
+    root: folder that has to contain these files, relative to the folder of the yaml file; None: they may lie anywhere.
+    UserError names a file that is missing or contradicts another one, RowError a damaged row.
     """
 
     def __init__(self, yaml_file: str | Path, root: str | Path | None = ".."):
@@ -41,18 +41,18 @@ class TSVSet:
         return len(self.rows)
 
     def image(self, i: int) -> tuple[str, bytes]:
-        """Key and encoded image (JPEG or PNG) of sample i."""
+        """Key and encoded image (JPEG or PNG) of row i."""
         source, row = self.rows[i].tolist()
         line, start, end = self.images[source].find(row)
         tab = line.find(b"\t", start, end)
-        value = max(line.rfind(b"\t", start, end) + 1, start)  # early METRO files have columns in between
+        value = max(line.rfind(b"\t", start, end) + 1, start)  # early METRO files have more columns in between
         try:
             return line[start : tab if tab >= 0 else end].decode(), b64decode(memoryview(line)[value:end])
         except ValueError as error:
             raise RowError(f"{self.where(i)}: the image is not base64 text ({error}); {REMEDY}") from error
 
     def label(self, i: int) -> dict:
-        """Label of sample i as its file has it."""
+        """Label of row i, see `datasets.labels.parse_label`."""
         source, row = self.rows[i].tolist()
         columns = self.labels[source][row]
         try:
@@ -65,12 +65,12 @@ class TSVSet:
         return label
 
     def where(self, i: int, kind: str = "img") -> str:
-        """File and row of sample i, for messages."""
+        """File and line of row i, for messages."""
         source, row = self.rows[i].tolist()
         return f"{(self.images if kind == 'img' else self.labels)[source].path} row {row}"
 
     def _paths(self, spec: dict, kind: str) -> list[Path]:
-        """The files of a kind: given as one TSV file, as a list, or as the path of a text file that lists them."""
+        """The files of a kind, given as one TSV file, a list of them, or a text file that lists them."""
         value = spec.get(kind)
         names = [value] if isinstance(value, str) else value
         if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -87,9 +87,9 @@ class TSVSet:
         return [self._inside(name) for name in names]
 
     def _inside(self, name: str) -> Path:
-        """The path of a file that the set names. UserError where it leaves the root by `..` or an absolute path.
+        """The path of a file that the set names. UserError if `..` or an absolute path leads out of the root.
 
-        Links are followed: whoever keeps a set on another disk has made them.
+        Links are allowed: they are made by the user, to keep a set on another disk.
         """
         path = os.path.normpath(self.yaml_file.parent / name)
         if self.root is not None and os.path.commonpath((self.root, os.path.abspath(path))) != self.root:
@@ -100,7 +100,7 @@ class TSVSet:
         return Path(path)
 
     def _rows(self, linelist: str | None) -> Tensor:
-        """File and row of every sample -> (N, 2) int32."""
+        """File number and line of every row -> (N, 2) int32."""
         counts = np.array([[len(image), len(label)] for image, label in zip(self.images, self.labels, strict=True)])
         if linelist is None:
             rows = np.concatenate([np.stack((np.full(n, i), np.arange(n)), 1) for i, (n, _) in enumerate(counts)])
@@ -124,12 +124,12 @@ class TSVSet:
         if len(outside):
             i = outside[0]
             have = ", ".join(f"{len(file)} in {file.path}" for file in (self.images[source[i]], self.labels[source[i]]))
-            raise UserError(f"{self.yaml_file}: {origin} wants row {row[i]}, there are {have}; {REMEDY}")
+            raise UserError(f"{self.yaml_file}: {origin} selects row {row[i]}, but there are {have}; {REMEDY}")
         return torch.from_numpy(rows.astype(np.int32))
 
 
 def _read_yaml(path: Path) -> dict:
-    """A data set's yaml -> dict."""
+    """Read the yaml file of a data set."""
     try:
         if path.stat().st_size > MAX_YAML:
             raise ValueError(f"it has over {MAX_YAML} bytes")
@@ -144,5 +144,5 @@ def _read_yaml(path: Path) -> dict:
 
 
 def read_note(yaml_file: str | Path) -> str | None:
-    """What a set's maker says of its labels, to stand beside every number measured against them."""
+    """The note on the labels in the yaml file of a set, which is printed with every metric on them; None if absent."""
     return _read_yaml(Path(yaml_file)).get("note")

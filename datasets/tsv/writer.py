@@ -14,9 +14,9 @@ from utils.files import atomic_path, write_text
 
 
 class TSVWriter:
-    """Write one plain set next to its yaml; its files appear together when the `with` block ends well.
+    """Write one plain set next to its yaml file; all files appear at the end of the `with` block, none if it fails.
 
-    note: what whoever measures on the set should know of its labels (see `read_note`).
+    note: remark on the labels that is printed with every metric on this set (see `read_note`).
 
     >>> with TSVWriter("human3.6m/valid.protocol2.yaml") as writer:
     ...     writer.add("S9_0001", jpeg, label, height=1000, width=1002)
@@ -31,7 +31,7 @@ class TSVWriter:
     def __enter__(self) -> "TSVWriter":
         self.yaml_file.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            # entered first, renamed last: a yaml never names a file that is not there yet
+            # entered first, renamed last: the yaml never names a missing file
             self._yaml = stack.enter_context(atomic_path(self.yaml_file))
             paths = {kind: self.yaml_file.parent / name for kind, name in self.names.items()}
             self._indices = {
@@ -44,11 +44,11 @@ class TSVWriter:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception) -> bool | None:
         return self._stack.__exit__(*exception)
 
-    def add(self, key: str, image: bytes, label: dict, height: int, width: int):
-        """One sample: an encoded image of height x width pixels and its label (see `datasets.labels.format_label`)."""
+    def add(self, key: str, image: bytes, label: dict, height: int, width: int) -> None:
+        """Add a row: an encoded image of height x width pixels and its label (see `datasets.labels.format_label`)."""
         row = len(self._offsets["img"])
         values = {
             "img": f"{key}\t".encode() + base64.b64encode(image),
@@ -60,15 +60,15 @@ class TSVWriter:
             self._offsets[kind].append(self._files[kind].tell())
             self._files[kind].write(value + b"\n")
 
-    def _finish(self, exception: type | None, *_):
+    def _finish(self, exception: type | None, *_) -> None:
         if exception is None:
             for kind, path in self._indices.items():
                 path.write_text("".join(f"{offset}\n" for offset in self._offsets[kind]))
             self._yaml.write_text(yaml.safe_dump(self.names | ({"note": self.note} if self.note else {})))
 
 
-def write_composite(yaml_file: str | Path, parts: list[str | Path], rows: np.ndarray):
-    """Write a composite set: rows (N, 2) = (part, row) out of the plain sets whose yaml files are `parts`."""
+def write_composite(yaml_file: str | Path, parts: list[str | Path], rows: np.ndarray) -> None:
+    """Write a composite set: rows (N, 2) of (part, row) of the plain sets with the yaml files `parts`."""
     yaml_file = Path(yaml_file)
     yaml_file.parent.mkdir(parents=True, exist_ok=True)
     linelist = f"{yaml_file.stem}.linelist.tsv"

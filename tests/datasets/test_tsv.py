@@ -90,7 +90,7 @@ def test_the_index_is_built_where_it_is_missing(tsv):
         "0\n7\n99\n",
     ],
 )
-def test_an_index_that_does_not_fit_is_built_anew_or_noticed(tsv, stale):
+def test_an_index_that_does_not_fit_is_built_again_or_noticed(tsv, stale):
     tsv.with_suffix(".lineidx").write_text(stale)
     rows = TSVFile(tsv)
     if len(rows) == 3 and stale == "0\n9\n14\n":  # looks right from its ends: noticed when a row is read
@@ -114,7 +114,7 @@ def test_an_index_that_does_not_fit_is_built_anew_or_noticed(tsv, stale):
         lambda data: b"\x80" + data[1:],
     ],
 )
-def test_a_damaged_map_is_made_anew(tsv, damage):
+def test_a_damaged_map_is_made_again(tsv, damage):
     TSVFile(tsv)
     mapped = tsv.with_suffix(".lineidx.bin")
     good = mapped.read_bytes()
@@ -124,7 +124,7 @@ def test_a_damaged_map_is_made_anew(tsv, damage):
     assert mapped.read_bytes() == good
 
 
-def test_a_map_older_than_its_sources_is_made_anew(tsv):
+def test_a_map_older_than_its_sources_is_made_again(tsv):
     TSVFile(tsv)
     mapped, text = tsv.with_suffix(".lineidx.bin"), tsv.with_suffix(".lineidx")
     wrong = np.array([0, 9, 14, 23], "<i8").tobytes()  # looks right from its ends
@@ -132,7 +132,7 @@ def test_a_map_older_than_its_sources_is_made_anew(tsv):
     os.utime(mapped, (0, 0))
     assert TSVFile(tsv)[1][1] == b"two"
     mapped.write_bytes(wrong)
-    with pytest.raises(UserError, match=r"row 1 is not where .*delete .*a\.img\.lineidx and"):
+    with pytest.raises(UserError, match=r"row 1 is not at its offset in .*delete .*a\.img\.lineidx and"):
         TSVFile(tsv)[1]
     text.unlink()  # as the message says
     assert TSVFile(tsv)[1][1] == b"two"
@@ -356,8 +356,8 @@ def test_a_large_linelist_stays_small(composite):
         (lambda folder: (folder / "train.label.tsv").unlink(), "train.label.tsv is missing"),
         (lambda folder: (folder / "train.linelist.tsv").unlink(), "train.linelist.tsv is missing"),
         (lambda folder: (folder / "train.linelist.tsv").write_text("0\nx\n"), "train.linelist.tsv is not a list"),
-        (lambda folder: (folder / "train.linelist.tsv").write_text("0\n3\n"), "wants row 3, there are 3 in"),
-        (lambda folder: (folder / "train.linelist.tsv").write_text("-1\n"), "wants row -1"),
+        (lambda folder: (folder / "train.linelist.tsv").write_text("0\n3\n"), "selects row 3, but there are 3 in"),
+        (lambda folder: (folder / "train.linelist.tsv").write_text("-1\n"), "selects row -1"),
         (lambda folder: (folder / "train.linelist.tsv").write_text("1\t0\n"), "names file 1 of 1"),
         (lambda folder: (folder / "train.linelist.tsv").write_text("0\t0\t0\n"), "3 columns"),
         (lambda folder: (folder / "train.linelist.tsv").write_text(""), "selects no rows"),
