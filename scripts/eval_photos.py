@@ -13,7 +13,6 @@ import argparse
 import functools
 import json
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from utils.camera import Crop
 from utils.crop import crop_image, normalize
 from utils.detect.movenet_decoder import decode_argmax, decode_single_person, to_crop_frame
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_text
+from utils.files import make_folder, write_text
 from utils.media.images import load_image, save_image
 from utils.metrics import pck
 from utils.paths import MOVENET
@@ -50,15 +49,6 @@ LIMB_BONES = [
 LABEL_COLOUR, LEFT_COLOUR, RIGHT_COLOUR = (255, 255, 255), (255, 140, 0), (0, 160, 255)
 
 Joints = dict[str, np.ndarray]  # name -> (2,) pixels of the photograph
-
-
-def make_folder(path: Path) -> None:
-    """Create a folder for results before any work is done; UserError where that cannot be."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path).close()
-    except OSError as error:
-        raise UserError(f"cannot write into {path} ({error.strerror}); choose another folder") from error
 
 
 def movenet_joints(network: torch.nn.Module, decoder: str, image: np.ndarray, bbox: list[float]) -> Joints:

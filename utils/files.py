@@ -1,6 +1,7 @@
 """Atomic writing: a file appears completely or not at all."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,3 +43,12 @@ def write_text(path: str | Path, text: str):
     """Write a text file (UTF-8) atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def make_folder(path: str | Path):
+    """Create a folder for results. UserError if it cannot be written."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise UserError(f"cannot write into {path} ({error.strerror}); choose another folder") from error

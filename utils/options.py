@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from utils.arguments import Parser, number
 from utils.errors import UserError
 from utils.network_config import (
     BACKBONES,
@@ -16,40 +17,14 @@ from utils.network_config import (
 from utils.process import PRECISIONS
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, like those of everything else."""
-
-    def error(self, message: str):
-        raise UserError(f"{message}; {self.prog} --help lists every flag")
-
-
-def _number(kind: type, at_least: float | None = None, above: float | None = None, below: float | None = None):
-    """A parser of finite numbers in a range."""
-
-    def parse(text: str):
-        value = kind(text)
-        if value != value or abs(value) == float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not finite")
-        if at_least is not None and value < at_least:
-            raise argparse.ArgumentTypeError(f"{text} is below {at_least}")
-        if above is not None and value <= above:
-            raise argparse.ArgumentTypeError(f"{text} is not above {above}")
-        if below is not None and value >= below:
-            raise argparse.ArgumentTypeError(f"{text} is not below {below}")
-        return value
-
-    parse.__name__ = {int: "whole number", float: "number"}[kind]  # argparse names it in "invalid ... value"
-    return parse
-
-
 def get_args_parser() -> argparse.ArgumentParser:
     """All flags with their defaults: the published recipe on whatever body and device is at hand.
 
     The rank and the number of processes are no flags: a launcher gives them in the environment.
     """
-    count, positive = _number(int, at_least=0), _number(int, at_least=1)
-    weight = _number(float, at_least=0)
-    parser = Parser(description="Train and evaluate SMPL-Pose.", allow_abbrev=False)
+    count, positive = number(int, at_least=0), number(int, at_least=1)
+    weight = number(float, at_least=0)
+    parser = Parser(description="Train and evaluate SMPL-Pose.")
 
     run = parser.add_argument_group("run")
     run.add_argument("--exp_name", default="SMPL-Pose", help="results go to logs/EXP_NAME (default: %(default)s)")
@@ -108,7 +83,7 @@ def get_args_parser() -> argparse.ArgumentParser:
     network.add_argument("--num_transformers", type=positive, default=3, help="graph transformer blocks")
     network.add_argument(
         "--dropout",
-        type=_number(float, at_least=0, below=1),
+        type=number(float, at_least=0, below=1),
         default=0.1,
         help="of the graph transformer; 0 where it learns its people no better than others (default: %(default)s)",
     )
@@ -149,11 +124,11 @@ def get_args_parser() -> argparse.ArgumentParser:
         "--compile", action="store_true", help="torch.compile the network: minutes at first, then faster"
     )
     train.add_argument("--num_epochs", type=positive, default=100)
-    train.add_argument("--lr", type=_number(float, above=0), default=2e-4, help="Adam, constant (default: %(default)s)")
+    train.add_argument("--lr", type=number(float, above=0), default=2e-4, help="Adam, constant (default: %(default)s)")
     train.add_argument("--lr_schedule", choices=("constant", "cosine"), default="constant", help="cosine: down to 0")
     train.add_argument("--warmup_steps", type=count, default=0, help="steps of linear rise to --lr")
     train.add_argument("--weight_decay", type=weight, default=0.0, help="of linear and convolution weights, by AdamW")
-    train.add_argument("--ema", type=_number(float, at_least=0, below=1), default=0.0, help="decay of averaged weights")
+    train.add_argument("--ema", type=number(float, at_least=0, below=1), default=0.0, help="decay of averaged weights")
     train.add_argument("--clip_grad", type=weight, default=0.0, help="largest norm of the gradient; 0: no limit")
     train.add_argument("--w_vert", type=weight, default=100.0, help="weight of the vertex loss")
     train.add_argument("--w_theta", type=weight, default=50.0, help="weight of the rotation loss")

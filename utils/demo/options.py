@@ -6,8 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from utils.arguments import Parser, number
 from utils.errors import UserError
-from utils.options import Parser
 from utils.person import Box
 from utils.process import PRECISIONS
 from utils.render.mesh import BACKENDS
@@ -18,24 +18,24 @@ KINDS = tuple(dict.fromkeys(PHOTO_KINDS + VIDEO_KINDS))
 
 
 def get_demo_parser() -> Parser:
-    parser = Parser(description="Reconstruct 3D bodies of people in photographs and videos.", allow_abbrev=False)
+    parser = Parser(description="Reconstruct 3D bodies of people in photographs and videos.")
     source = parser.add_argument_group("input")
     source.add_argument(
         "--img_path", nargs="+", default=[], metavar="PATH", help="photographs, videos, folders or 'globs'"
     )
-    source.add_argument("--webcam", type=_number(int, 0), metavar="N", help="record from this webcam (0 is the first)")
+    source.add_argument("--webcam", type=number(int, 0), metavar="N", help="record from this webcam (0 is the first)")
     source.add_argument(
-        "--seconds", type=_number(float, 0.1), default=5.0, help="length of the recording (default: %(default)s)"
+        "--seconds", type=number(float, 0.1), default=5.0, help="length of the recording (default: %(default)s)"
     )
     source.add_argument(
-        "--max_people", type=_number(int, 1), default=1, metavar="N", help="most prominent first (default: %(default)s)"
+        "--max_people", type=number(int, 1), default=1, metavar="N", help="most prominent first (default: %(default)s)"
     )
     source.add_argument("--bbox", type=parse_bbox, metavar="x,y,w,h", help="box of the person, pixels")
     source.add_argument(
         "--boxes", type=Path, metavar="FILE", help="boxes by file name: .json {name: [[x, y, w, h], ...]} or .csv"
     )
     source.add_argument(
-        "--focal", type=_number(float, 1), metavar="PIXELS", help="default: from EXIF, else twice the diagonal"
+        "--focal", type=number(float, 1), metavar="PIXELS", help="default: from EXIF, else twice the diagonal"
     )
 
     out = parser.add_argument_group("output")
@@ -52,7 +52,7 @@ def get_demo_parser() -> Parser:
     out.add_argument("--renderer", choices=BACKENDS, default="warp")
     out.add_argument(
         "--smooth",
-        type=_number(float, 0),
+        type=number(float, 0),
         default=0.06,
         metavar="S",
         help="width of the temporal smoothing of videos, seconds (default: %(default)s)",
@@ -61,7 +61,7 @@ def get_demo_parser() -> Parser:
     page = parser.add_argument_group("web page")
     page.add_argument("--serve", action="store_true", help="start a web page for uploading photographs")
     page.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this computer)")
-    page.add_argument("--port", type=_number(int, 0), default=7860, help="default: %(default)s")
+    page.add_argument("--port", type=number(int, 0), default=7860, help="default: %(default)s")
 
     network = parser.add_argument_group("network")
     network.add_argument("--load_checkpoint", metavar="FILE", help="default: the one in pretrained/")
@@ -154,16 +154,3 @@ def check_output(folder: Path, names: list[str], inputs: list[Path]):
         for path in (folder / f"{name}{ending}" for ending in endings):
             if path.resolve() in taken and path.exists():
                 raise UserError(f"{path} is an input and would be overwritten: choose another --output")
-
-
-def _number(kind: type, least: float):
-    """A parser of finite numbers >= `least`."""
-
-    def parse(text: str):
-        value = kind(text)
-        if not least <= value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not a number >= {least}")
-        return value
-
-    parse.__name__ = {int: "whole number", float: "number"}[kind]
-    return parse

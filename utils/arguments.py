@@ -1,0 +1,84 @@
+"""Command-line arguments that are checked while they are read: a bad value is one clear line, before any work."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from utils.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are UserErrors of one line. Flags must be written in full."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **{"allow_abbrev": False} | kwargs)
+
+    def error(self, message: str):
+        raise UserError(f"{message}; {self.prog} --help lists every flag")
+
+
+def script_parser(documentation: str) -> Parser:
+    """The parser of a script whose --help shows its docstring as it is written."""
+    return Parser(description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def number(
+    kind: type[int] | type[float], at_least: float | None = None, above: float | None = None, below: float | None = None
+) -> Callable[[str], float]:
+    """A parser of finite numbers in a range."""
+
+    def parse(text: str) -> float:
+        value = kind(text)
+        if value != value or abs(value) == float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not finite")
+        if at_least is not None and value < at_least:
+            raise argparse.ArgumentTypeError(f"{text} is below {at_least}")
+        if above is not None and value <= above:
+            raise argparse.ArgumentTypeError(f"{text} is not above {above}")
+        if below is not None and value >= below:
+            raise argparse.ArgumentTypeError(f"{text} is not below {below}")
+        return value
+
+    parse.__name__ = {int: "whole number", float: "number"}[kind]  # argparse names it in "invalid ... value"
+    return parse
+
+
+def input_file(text: str) -> Path:
+    """A file that exists."""
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"{path} is a folder, not a file" if path.is_dir() else f"no file {path}")
+    return path
+
+
+def input_folder(text: str) -> Path:
+    """A folder that exists."""
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a file, not a folder" if path.exists() else f"no folder {path}")
+    return path
+
+
+def output_file(*endings: str) -> Callable[[str], Path]:
+    """A parser of the name of a file to write: with one of these endings, if any are given, where it can be written."""
+
+    def parse(text: str) -> Path:
+        path = Path(text)
+        if endings and path.suffix.lower() not in endings:
+            raise argparse.ArgumentTypeError(f"{path}: the name must end in {' or '.join(endings)}")
+        if path.is_dir():
+            raise argparse.ArgumentTypeError(f"{path} is a folder: give the name of a file")
+        output_folder(path.parent)
+        return path
+
+    return parse
+
+
+def output_folder(text: str | Path) -> Path:
+    """A folder that can be written, or that can be made."""
+    path = Path(text)
+    nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise argparse.ArgumentTypeError(f"cannot write into {path}: {nearest} is not a writable folder")
+    return path
