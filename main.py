@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from datasets.build import build_dataset, build_loader, describe_labels
 from datasets.locate import FILES
+from datasets.sampler import Shard
 from models.body_model import BodyModel
 from models.build import build_model, config_from_args, name_keypoint_regressor
 from models.criterion import Criterion
@@ -244,8 +245,14 @@ def make_loader(args: Namespace, split: str) -> DataLoader:
     """This process's loader of the split "train" or "val"."""
     train = split == "train"
     batch_size = args.batch_size if train else args.val_batch_size
-    mine = args.seed, rank(), world_size()
-    return build_loader(build_dataset(args, split), batch_size, args.num_workers, train, *mine, skip_bad_rows=True)
+    return build_loader(
+        build_dataset(args, split),
+        batch_size=batch_size,
+        num_workers=args.num_workers,
+        train=train,
+        shard=Shard(args.seed, rank(), world_size()),
+        skip_bad_rows=True,
+    )
 
 
 def describe_protocol(args, body_model) -> dict[str, str]:

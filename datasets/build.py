@@ -1,4 +1,4 @@
-"""From the command line's options to data sets and loaders: the only file of this package that sees `args`."""
+"""Build data sets and loaders from the options of the command line. Other modules of this package take no `args`."""
 
 import cv2
 import torch
@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, Dataset
 from datasets.feature_cache import FeatureCache
 from datasets.human_mesh import HumanMeshDataset
 from datasets.locate import FILES, find_data_root
-from datasets.sampler import ShuffledRows, SkipBadRows, collate
+from datasets.sampler import WHOLE, Shard, ShuffledRows, SkipBadRows, collate
 from datasets.tsv import read_note
 from utils.errors import UserError
 from utils.paths import OPEN_BODY
@@ -19,11 +19,11 @@ def build_dataset(args, split: str) -> Dataset:
     if args.feature_cache and split == "train":
         return FeatureCache(args.feature_cache, args.num_samples)
     if args.data_mode == "synthetic":
-        from datasets.synthetic.dataset import SyntheticDataset  # brings a compiler along that other modes do without
+        from datasets.synthetic.dataset import SyntheticDataset  # imports numba, which other modes do not need
 
         if split == "train":
             return SyntheticDataset(body_file=OPEN_BODY, split="train", seed=args.seed, num_samples=args.num_samples)
-        return SyntheticDataset(body_file=OPEN_BODY, split="test", seed=0)  # the same people, whatever --seed
+        return SyntheticDataset(body_file=OPEN_BODY, split="test", seed=0)  # the same people for every --seed
     file = FILES[args.data_mode].get(split)
     if file is None:
         raise UserError(f"--data_mode {args.data_mode} has no {split} set: use it with --eval_only")
@@ -37,7 +37,7 @@ def build_dataset(args, split: str) -> Dataset:
 
 
 def describe_labels(args) -> dict[str, str]:
-    """What the maker of the evaluation set says of its labels, for the protocol; nothing where it says nothing."""
+    """The note on the labels of the evaluation set, for the evaluation protocol; {} if the set has none."""
     file = FILES.get(args.data_mode, {}).get("val")
     note = file and read_note(find_data_root(args.data_root, file) / file)
     return {"labels": note} if note else {}
@@ -45,25 +45,24 @@ def describe_labels(args) -> dict[str, str]:
 
 def build_loader(
     dataset: Dataset,
+    *,
     batch_size: int,
     num_workers: int,
     train: bool,
-    seed: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
+    shard: Shard = WHOLE,
     skip_bad_rows: bool = False,
 ) -> DataLoader:
-    """A loader of this process's share of the data set, batch_size rows at a time.
+    """Load this process's share of a data set in batches.
 
-    train: a new order every epoch, told by `loader.sampler.set_epoch(epoch)`; all processes get equally many full
-    batches, and where the set is too small for one, the rows there are. Otherwise rows `rank, rank + world_size, ...`
-    in order, so that over all processes each row comes exactly once. What a row holds depends on seed, epoch and row
-    alone, not on num_workers or world_size. skip_bad_rows: see datasets/sampler.py.
+    train: random order, a new one after `loader.sampler.set_epoch(epoch)`; all processes have equally many full
+    batches, or one smaller batch if the set is too small for a full one. Otherwise rows `rank, rank + world_size, ...`
+    in order, so that over all processes each row is loaded exactly once. The content of a row depends on seed, epoch
+    and row number alone, not on num_workers or world_size. skip_bad_rows: see `datasets.sampler.SkipBadRows`.
     """
     if train:
-        sampler = ShuffledRows(len(dataset), batch_size, seed, rank, world_size)
+        sampler = ShuffledRows(len(dataset), batch_size, shard)
     else:
-        sampler = range(rank, len(dataset), world_size)
+        sampler = range(shard.rank, len(dataset), shard.world_size)
     return DataLoader(
         SkipBadRows(dataset, replace=train) if skip_bad_rows else dataset,
         batch_size=batch_size,
@@ -74,10 +73,10 @@ def build_loader(
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
         drop_last=train and len(sampler) >= batch_size,
-        generator=torch.Generator().manual_seed(seed),  # the workers' own seeds; leaves the global generator alone
+        generator=torch.Generator().manual_seed(shard.seed),  # seeds the workers; the global generator is not used
     )
 
 
-def _start_worker(_: int):
+def _start_worker(_: int) -> None:
     leave_signals_to_parent()
-    cv2.setNumThreads(0)  # one core per worker; a pool of threads does not survive the fork anyway
+    cv2.setNumThreads(0)  # one core per worker; a thread pool does not survive the fork anyway

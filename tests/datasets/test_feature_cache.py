@@ -87,7 +87,7 @@ def test_flags_of_missing_labels_are_kept(tmp_path):
 
 def test_a_batch_is_what_the_network_reads(tmp_path):
     write_folder(tmp_path, [3])
-    batch = next(iter(build_loader(FeatureCache(tmp_path), 2, 0, train=True)))
+    batch = next(iter(build_loader(FeatureCache(tmp_path), batch_size=2, num_workers=0, train=True)))
     features = network_input(batch)
     assert [m.shape[1:] for m in features.maps] == [SHAPES["map16"], SHAPES["map32"]]
     assert features.points.shape == (2, 17, 344) and features.keypoints.shape == (2, 17, 3)

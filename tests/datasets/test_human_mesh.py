@@ -18,7 +18,7 @@ from datasets.build import build_dataset, build_loader
 from datasets.decode import decode_image
 from datasets.human_mesh import HumanMeshDataset, format_label, parse_label
 from datasets.locate import find_data_root
-from datasets.sampler import RowNumber, ShuffledRows
+from datasets.sampler import RowNumber, Shard, ShuffledRows
 from datasets.tsv import TSVWriter, write_composite
 from utils.crop import IMAGENET_MEAN, IMAGENET_STD, normalize
 from utils.errors import UserError
@@ -341,7 +341,7 @@ def collect(loader) -> dict[int, dict]:
 
 
 def test_batches(yaml_file):
-    batch = next(iter(build_loader(HumanMeshDataset(yaml_file), 4, 0, train=False)))
+    batch = next(iter(build_loader(HumanMeshDataset(yaml_file), batch_size=4, num_workers=0, train=False)))
     assert set(batch) == {*SHAPES, *FLAGS, "index", "image_id"}
     for key, shape in SHAPES.items():
         assert batch[key].shape == (4, *shape) and batch[key].dtype == torch.float32
@@ -353,7 +353,10 @@ def test_batches(yaml_file):
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8])
 def test_evaluation_sees_each_row_exactly_once(yaml_file, world_size):
     dataset = HumanMeshDataset(yaml_file)
-    loaders = [build_loader(dataset, 4, 0, False, rank=rank, world_size=world_size) for rank in range(world_size)]
+    loaders = [
+        build_loader(dataset, batch_size=4, num_workers=0, train=False, shard=Shard(0, rank, world_size))
+        for rank in range(world_size)
+    ]
     shards = [[i for batch in loader for i in batch["index"].tolist()] for loader in loaders]
     assert shards == [list(range(rank, 6, world_size)) for rank in range(world_size)]
 
@@ -361,7 +364,9 @@ def test_evaluation_sees_each_row_exactly_once(yaml_file, world_size):
 def test_workers_change_nothing(yaml_file):
     """The same augmented rows from none and from two persistent workers, epoch after epoch."""
     dataset = HumanMeshDataset(yaml_file, augment=True, seed=1)
-    loaders = [build_loader(dataset, 3, workers, train=True, seed=1) for workers in (0, 2)]
+    loaders = [
+        build_loader(dataset, batch_size=3, num_workers=workers, train=True, shard=Shard(1)) for workers in (0, 2)
+    ]
     previous = None
     for epoch in range(3):
         passes = []
@@ -376,10 +381,11 @@ def test_workers_change_nothing(yaml_file):
 
 def test_processes_change_no_row(yaml_file):
     dataset = HumanMeshDataset(yaml_file, augment=True, seed=1)
-    alone = collect(build_loader(dataset, 3, 0, train=True, seed=1))
+    alone = collect(build_loader(dataset, batch_size=3, num_workers=0, train=True, shard=Shard(1)))
     shared = {}
     for rank in range(2):
-        shared |= collect(build_loader(dataset, 3, 0, train=True, seed=1, rank=rank, world_size=2))
+        loader = build_loader(dataset, batch_size=3, num_workers=0, train=True, shard=Shard(1, rank, 2))
+        shared |= collect(loader)
     assert alone.keys() == shared.keys()
     assert all(equal(alone[i], shared[i]) for i in alone)
 
@@ -389,7 +395,7 @@ def test_processes_change_no_row(yaml_file):
 )
 def test_training_shards(rows, batch_size, world_size):
     """Equally many batches everywhere; nothing twice in a large set, nothing left out of a small one."""
-    samplers = [ShuffledRows(rows, batch_size, 0, rank, world_size) for rank in range(world_size)]
+    samplers = [ShuffledRows(rows, batch_size, Shard(0, rank, world_size)) for rank in range(world_size)]
     shards = [list(sampler) for sampler in samplers]
     assert len({len(shard) for shard in shards}) == 1 and len(shards[0]) == len(samplers[0])
     drawn = [int(row) for shard in shards for row in shard]
@@ -397,28 +403,31 @@ def test_training_shards(rows, batch_size, world_size):
         assert len(set(drawn)) == len(drawn)
     else:
         assert set(drawn) == set(range(rows))
-    loaders = [build_loader(range(rows), batch_size, 0, True, 0, rank, world_size) for rank in range(world_size)]
+    loaders = [
+        build_loader(range(rows), batch_size=batch_size, num_workers=0, train=True, shard=Shard(0, rank, world_size))
+        for rank in range(world_size)
+    ]
     batches = [[len(batch) for batch in loader] for loader in loaders]
     assert all(sizes == batches[0] and sizes for sizes in batches)
     assert len(batches[0]) == 1 or set(batches[0]) == {batch_size}
 
 
 def test_every_epoch_has_an_order_of_its_own():
-    sampler = ShuffledRows(50, 10, seed=3)
+    sampler = ShuffledRows(50, 10, Shard(3))
     orders = []
     for epoch in (0, 1, 0):
         sampler.set_epoch(epoch)
         orders.append(list(sampler))
         assert sorted(orders[-1]) == list(range(50)) and {row.epoch for row in orders[-1]} == {epoch}
     assert orders[0] == orders[2] != orders[1]
-    assert list(ShuffledRows(50, 10, seed=4)) != orders[0]
+    assert list(ShuffledRows(50, 10, Shard(4))) != orders[0]
 
 
 def test_loading_leaves_the_global_generators_alone(yaml_file):
     torch.manual_seed(0)
     np.random.seed(0)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    list(build_loader(HumanMeshDataset(yaml_file, augment=True), 2, 1, train=True))
+    list(build_loader(HumanMeshDataset(yaml_file, augment=True), batch_size=2, num_workers=1, train=True))
     assert torch.equal(before[0], torch.get_rng_state()) and (before[1] == np.random.get_state()[1]).all()
 
 
@@ -429,7 +438,8 @@ def test_an_error_in_a_worker_is_one_line(tmp_path):
         "from datasets.build import build_loader\n"
         "from datasets.human_mesh import HumanMeshDataset\n"
         "from utils.errors import exit_on_user_error\n"
-        "exit_on_user_error(lambda: list(build_loader(HumanMeshDataset(sys.argv[1]), 1, 1, train=False)))()\n"
+        "loader = build_loader(HumanMeshDataset(sys.argv[1]), batch_size=1, num_workers=1, train=False)\n"
+        "exit_on_user_error(lambda: list(loader))()\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.yaml")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -33,7 +33,7 @@ class Rows(torch.utils.data.Dataset):
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_training_replaces_and_evaluation_leaves_out(num_workers):
     rows = Rows(200, {3, 4, 199})
-    loader = build_loader(rows, 10, num_workers, train=True, skip_bad_rows=True)
+    loader = build_loader(rows, batch_size=10, num_workers=num_workers, train=True, skip_bad_rows=True)
     loader.sampler.set_epoch(7)
     batches = list(loader)
     assert [len(batch["index"]) for batch in batches] == [10] * 20
@@ -43,7 +43,8 @@ def test_training_replaces_and_evaluation_leaves_out(num_workers):
     told = sorted(row for batch in batches for row, _ in batch.get("bad_rows", ()))
     assert told == [3, 4, 4, 199]
 
-    batches = list(build_loader(rows, 2, num_workers, train=False, skip_bad_rows=True))
+    loader = build_loader(rows, batch_size=2, num_workers=num_workers, train=False, skip_bad_rows=True)
+    batches = list(loader)
     assert [i for batch in batches if "index" in batch for i in batch["index"].tolist()] == [
         i for i in range(200) if i not in rows.bad
     ]
@@ -51,7 +52,7 @@ def test_training_replaces_and_evaluation_leaves_out(num_workers):
 
 
 def test_a_set_of_bad_rows_ends():
-    with pytest.raises(RowError, match=r"rows in a row are bad, the first: a\.tsv row 0"):
+    with pytest.raises(RowError, match=r"rows in succession are bad, the first: a\.tsv row 0"):
         SkipBadRows(Rows(50, set(range(50))), replace=True)[0]
     batch = collate([SkipBadRows(Rows(2, {0, 1}), replace=False)[i] for i in range(2)])
     assert batch.keys() == {"bad_rows"}

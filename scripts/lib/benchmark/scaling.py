@@ -65,7 +65,7 @@ def over_images(settings: Settings) -> Curve:
     with tempfile.TemporaryDirectory(prefix="benchmark_scaling_") as folder:
         write_people(Path(folder), IMAGES[-1])
         for size in (IMAGE_BATCH, *IMAGES):  # the first to warm up
-            loader = build_loader(FeatureCache(folder, size), IMAGE_BATCH, 0, train=True)
+            loader = build_loader(FeatureCache(folder, size), batch_size=IMAGE_BATCH, num_workers=0, train=True)
             started = time.perf_counter()
             for batch in on_device(loader, settings.device):
                 trainee.step(batch)

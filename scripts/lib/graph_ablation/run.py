@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from datasets.build import build_loader
+from datasets.sampler import Shard
 from models.build import build_model, config_from_args
 from models.criterion import Criterion
 from models.features import network_input
@@ -129,7 +130,13 @@ def execute(run: Run, people: Dataset, tests: dict[str, Dataset], settings: dict
         raise UserError(f"{run.name}: {num_people} people are less than a batch of {options.batch_size}; cache more")
     # of every seed other people, of a larger share also those of a smaller one
     chosen = np.random.default_rng(run.seed).permutation(len(people))[:num_people]
-    loader = build_loader(Subset(people, chosen.tolist()), options.batch_size, 0, train=True, seed=run.seed)
+    loader = build_loader(
+        Subset(people, chosen.tolist()),
+        batch_size=options.batch_size,
+        num_workers=0,
+        train=True,
+        shard=Shard(run.seed),
+    )
     model, criterion = build(options, settings["load_checkpoint"])
     device = choose_device(settings["device"])
     model, criterion = model.to(device), criterion.to(device)
