@@ -243,15 +243,11 @@ def add_gradient(model, criterion, batch: dict, update: Update, device: torch.de
 
 def make_loader(args: Namespace, split: str) -> DataLoader:
     """This process's loader of the split "train" or "val"."""
-    train = split == "train"
+    dataset, train = build_dataset(args, split), split == "train"
     batch_size = args.batch_size if train else args.val_batch_size
+    shard = Shard(args.seed, rank(), world_size())
     return build_loader(
-        build_dataset(args, split),
-        batch_size=batch_size,
-        num_workers=args.num_workers,
-        train=train,
-        shard=Shard(args.seed, rank(), world_size()),
-        skip_bad_rows=True,
+        dataset, batch_size=batch_size, num_workers=args.num_workers, train=train, shard=shard, skip_bad_rows=True
     )
 
 
