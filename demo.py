@@ -12,11 +12,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from models.predictor import BATCH_SIZE, Predictor, load_network, load_predictor
-from utils.camera import Focal
-from utils.demo.options import PHOTO_KINDS, VIDEO_KINDS, check_output, parse_demo_args, read_boxes
+from utils.demo.films import collect_pictures, reconstruct_films
+from utils.demo.options import PHOTO_KINDS, check_output, parse_demo_args, read_boxes
 from utils.demo.photo_results import PhotoResults
 from utils.errors import UserError, exit_on_user_error
-from utils.media.find import find_media, is_video, load_images, name_results
+from utils.media.film import is_film
+from utils.media.find import find_media, load_images, name_results
+from utils.media.images import count_frames
 from utils.person import Person
 
 __all__ = ["Predictor", "load_network", "load_predictor"]
@@ -28,7 +30,9 @@ BATCH_PIXELS = 40_000_000  # pixels of the photographs in memory at a time
 def main():
     args = parse_demo_args()
     boxes = read_boxes(args.boxes) if args.boxes else {}
-    paths = find_media(args.img_path)
+    paths, films = find_media(args.img_path), {}
+    if args.fps:
+        paths, films = collect_pictures(paths, args.fps)
     check_output(args.output, name_results(paths), paths)
     if not args.serve and args.webcam is None and not any(path.exists() for path in paths):
         raise UserError(f"image not found: {', '.join(map(str, paths))}; check the path")
@@ -47,14 +51,15 @@ def main():
 
     with tempfile.TemporaryDirectory(prefix="smpl-pose-") as scratch:
         if args.webcam is not None:
-            from utils.media.video import record_webcam
+            from utils.media.webcam import record_webcam
 
             paths.append(record_webcam(args.webcam, Path(scratch) / "webcam.mp4", args.seconds))
         names = dict(zip(paths, name_results(paths), strict=True))
         boxes = {path: [args.bbox] if args.bbox else boxes.get(path.name, []) for path in paths}
-        photos, videos = ([path for path in paths if is_video(path) == wanted] for wanted in (False, True))
+        moving = [path for path in paths if path in films or is_film(path)]
+        photos = [path for path in paths if path not in moving]
         failures = reconstruct_photos(predictor, results, photos, names, boxes, args)
-        failures += reconstruct_videos(predictor, videos, names, boxes, args)
+        failures += reconstruct_films(predictor, moving, films, names, boxes, args)
     for failure in failures if len(paths) > 1 else ():
         print(f"error: {failure}", file=sys.stderr)
     if len(failures) == len(paths):
@@ -74,6 +79,8 @@ def reconstruct_photos(
             for (path, image, *_), people in zip(
                 waiting, predictor.reconstruct(pictures, detections, focals), strict=True
             ):
+                if (count := count_frames(path)) > 1:
+                    bar.write(f"note     {path.name}: the first of its {count} pictures is used")
                 written = results.write(args.output, names[path], image, people, kinds)
                 bar.write(
                     f"person   {path.name}: {'; '.join(describe(person, bool(boxes[path])) for person in people)}"
@@ -97,23 +104,6 @@ def reconstruct_photos(
                 flush()
         if waiting:
             flush()
-    return failures
-
-
-def reconstruct_videos(predictor: Predictor, paths: list[Path], names: dict, boxes: dict, args) -> list[UserError]:
-    """Reconstruct videos and write their results -> the errors of those that failed."""
-    failures = []
-    for path in paths:
-        from utils.demo.video_results import VideoResults  # photographs do not need its libraries
-
-        try:
-            focal = Focal(args.focal, "given") if args.focal else None
-            worker = VideoResults(predictor, args.renderer, args.smooth, args.max_people)
-            kinds = args.save & set(VIDEO_KINDS)
-            written = worker.write(path, args.output, names[path], kinds, boxes[path], focal)
-            print("wrote    " + "\n         ".join(map(str, written)))
-        except UserError as error:
-            failures.append(error)
     return failures
 
 

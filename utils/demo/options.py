@@ -23,6 +23,12 @@ def get_demo_parser() -> Parser:
     source.add_argument(
         "--img_path", nargs="+", default=[], metavar="PATH", help="photographs, videos, folders or 'globs'"
     )
+    source.add_argument(
+        "--fps",
+        type=number(float, 0.001),
+        metavar="N",
+        help="the pictures of a folder or glob are the frames of a film, N per second",
+    )
     source.add_argument("--webcam", type=number(int, 0), metavar="N", help="record from this webcam (0 is the first)")
     source.add_argument(
         "--seconds", type=number(float, 0.1), default=5.0, help="length of the recording (default: %(default)s)"

@@ -48,6 +48,7 @@ class DetectedPerson(NamedTuple):
     bbox: np.ndarray  # (4,) x, y, width, height
     keypoints: np.ndarray  # (17, 3) x, y, confidence; COCO order
     score: float  # confidence in [0, 1]
+    turn: float = 0.0  # degrees, of the view in which the person was detected
 
 
 class View(NamedTuple):
@@ -122,26 +123,32 @@ def find_people(
 def follow_people(
     image: np.ndarray,
     network: Callable[[Tensor], tuple[Tensor, ...]],
-    keypoints: list[np.ndarray],
+    people: list[DetectedPerson],
     device: torch.device | str = "cpu",
-) -> list[DetectedPerson | None]:
-    """Detect the people of an earlier frame in this one, from their keypoints (17, 3), with one view each.
+) -> list[DetectedPerson]:
+    """Detect the people of an earlier frame in this one, from their keypoints there, with one view each.
 
-    None for a person who is lost, or who coincides with somebody earlier in the list.
+    If the person is not in the view, the result has a low score or is of another person: see `is_person`, `is_same`.
     """
-    candidates = _detect_again(_Detector(image, network, device), [Candidate(points) for points in keypoints])
-    kept = []
-    for candidate in candidates:
-        good = candidate.score >= MIN_SCORE and candidate.side >= MIN_SIDE
-        duplicate = any(other is not None and _is_part_of(candidate, other) for other in kept)
-        kept.append(candidate if good and not duplicate else None)
-    return [candidate and _person(candidate, image.shape) for candidate in kept]
+    candidates = [Candidate(person.keypoints, person.turn) for person in people]
+    return [_person(c, image.shape) for c in _detect_again(_Detector(image, network, device), candidates)]
 
 
-def box_keypoints(bbox: tuple[float, float, float, float]) -> np.ndarray:
-    """A box (x, y, width, height) as keypoints (17, 3) for `follow_people`: all on two opposite corners."""
+def is_person(person: DetectedPerson) -> bool:
+    """Whether the keypoints score as those of people do."""
+    return person.score >= MIN_SCORE and Candidate(person.keypoints).side >= MIN_SIDE
+
+
+def is_same(a: DetectedPerson, b: DetectedPerson) -> bool:
+    """Whether a's keypoints lie on b's body; both in the same picture."""
+    return _is_part_of(Candidate(a.keypoints), Candidate(b.keypoints))
+
+
+def person_in_box(bbox: tuple[float, float, float, float]) -> DetectedPerson:
+    """A person to follow of whom only the box (x, y, width, height) is known: all keypoints on two opposite corners."""
     x, y, width, height = bbox
-    return np.array([(x, y, 1), (x + width, y + height, 1)])[np.arange(17) % 2]
+    keypoints = np.array([(x, y, 1), (x + width, y + height, 1)])[np.arange(17) % 2]
+    return DetectedPerson(np.asarray(bbox, np.float64), keypoints, 1.0)
 
 
 class _Detector:
@@ -255,4 +262,4 @@ def _person(candidate: Candidate, shape: tuple[int, ...]) -> DetectedPerson:
     margin = BOX_MARGIN * candidate.side
     x0, y0 = np.clip(candidate.corners[0] - margin, 0, (shape[1] - 1, shape[0] - 1))
     x1, y1 = np.clip(candidate.corners[1] + margin, 0, (shape[1] - 1, shape[0] - 1))
-    return DetectedPerson(np.array((x0, y0, x1 - x0, y1 - y0)), candidate.keypoints, candidate.score)
+    return DetectedPerson(np.array((x0, y0, x1 - x0, y1 - y0)), candidate.keypoints, candidate.score, candidate.turn)

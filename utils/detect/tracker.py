@@ -1,123 +1,147 @@
-"""The same people from frame to frame: who is where, and how they move once the jitter is taken out."""
+"""The same people from frame to frame of a film: cheap following in between, searches when somebody may be missing.
+
+Everything depends on time in seconds, never on numbers of frames. Trackers such as ByteTrack or norfair link boxes of a
+detector that runs on every frame; here the keypoint network itself follows a person at a fifth of a detection's cost.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter1d
-from scipy.spatial.transform import Rotation, Slerp
 
-from utils.detect.person_finder import DetectedPerson, box_keypoints, find_people, follow_people
+from utils.detect.appearance import clothes_colours, colour_distance
+from utils.detect.person_finder import DetectedPerson, find_people, follow_people, is_person, is_same, person_in_box
 
-PATIENCE = 0.5  # seconds that a person may be out of sight and still be the same one
-LOOK_AROUND = 1.0  # seconds between searches for people who were not there before
+PATIENCE = 0.5  # seconds for which a person who is lost is looked for where he or she would be
+LOOK_AROUND = 0.25  # seconds between quick searches while somebody is missing; with nobody in view there is no pause
+THOROUGH = (0.5, 4.0)  # seconds between thorough searches; doubled each time that nobody new is found, up to the second
 SAME = 0.3  # overlap (intersection over union) of boxes above which two are of one person
-SHORTEST = 0.2  # seconds; tracks that are shorter are mistakes, unless the film is
+OTHER_COLOUR = 24.0  # distance of clothes' colours from which on it is another person
+REMEMBER = 0.1  # how much of its colours a person takes from each frame
+MAX_SPEED = 6.0  # longer sides of the person per second
+
+
+@dataclass
+class Target:
+    """Somebody who is followed."""
+
+    person: DetectedPerson  # as seen last
+    colours: np.ndarray  # (4, 3) utils.detect.appearance
+    seen: float  # seconds, when that was
+    velocity: np.ndarray  # (2,) pixels per second
+
+    def expected(self, time: float) -> DetectedPerson:
+        """Where the person would be."""
+        shift = self.velocity * min(time - self.seen, PATIENCE / 2)
+        keypoints = self.person.keypoints + np.append(shift, 0)
+        return self.person._replace(keypoints=keypoints, bbox=self.person.bbox + np.append(shift, (0, 0)))
+
+    def update(self, person: DetectedPerson, colours: np.ndarray, time: float):
+        step, side = time - self.seen, max(person.bbox[2:])
+        moved = _middle(person.bbox) - _middle(self.person.bbox)
+        if 0 < step <= PATIENCE:
+            speed = np.clip(moved / step, -MAX_SPEED * side, MAX_SPEED * side)
+            self.velocity = 0.5 * self.velocity + 0.5 * speed
+        else:
+            self.velocity = np.zeros(2)
+        known = np.isnan(self.colours)
+        mixed = self.colours + REMEMBER * np.where(np.isnan(colours), 0, colours - self.colours)
+        self.person, self.seen, self.colours = person, time, np.where(known, colours, mixed)
 
 
 class Tracker:
-    """Follows up to `max_people` through the frames of a film, each of which it is shown once, in order.
+    """Follows up to `max_people` through the frames of a film, each of which it gets once, in order.
 
-    network: as for `find_people`. rate: frames per second. boxes: where the people are in the first frame, each
-    x, y, width, height in pixels; by default they are searched for.
+    network: as for `find_people`. boxes: where the people are in the first frame, each x, y, width, height in pixels;
+    by default they are searched for. search=False: follow whom `add` names, look for nobody else.
     """
 
     def __init__(
         self,
         network: Callable,
-        rate: float,
         max_people: int = 1,
         device: torch.device | str = "cpu",
         boxes: list[tuple[float, float, float, float]] = (),
+        search: bool = True,
     ):
-        self.network, self.device = network, device
+        self.network, self.device, self.search = network, device, search
         self.max_people = max(max_people, len(boxes))
-        self.patience, self.interval = max(1, round(PATIENCE * rate)), max(1, round(LOOK_AROUND * rate))
-        self.frame, self.people = -1, len(boxes)
-        self.keypoints = {i: box_keypoints(box) for i, box in enumerate(boxes)}  # of those who are not given up
-        self.unseen = dict.fromkeys(self.keypoints, 0)  # frames since they were seen last
+        self.boxes, self.people = list(boxes), 0
+        self.targets: dict[int, Target] = {}
+        self.quick_at = self.thorough_at = -np.inf  # when the next searches are due
+        self.pause = THOROUGH[0]
 
-    def __call__(self, image: np.ndarray) -> dict[int, DetectedPerson]:
-        """The next frame (H, W, 3) uint8 RGB -> who is seen in it, by number."""
-        self.frame += 1
-        followed = follow_people(image, self.network, list(self.keypoints.values()), self.device)
-        seen = {i: person for i, person in zip(self.keypoints, followed, strict=True) if person is not None}
-        if self.frame % self.interval == 0 and len(seen) < self.max_people:
-            thorough = self.frame == 0
-            for person in find_people(image, self.network, self.max_people, self.device, thorough):
-                number = self._number(person, seen)
-                if number is not None and len(seen) < self.max_people:
-                    seen[number] = person
-        self.unseen = {i: 0 if i in seen else n + 1 for i, n in (self.unseen | dict.fromkeys(seen, 0)).items()}
-        self.unseen = {i: n for i, n in self.unseen.items() if n <= self.patience}
-        places = self.keypoints | {i: person.keypoints for i, person in seen.items()}
-        self.keypoints = {i: places[i] for i in self.unseen}
-        return seen
+    def __call__(self, image: np.ndarray, time: float, cut: bool = False) -> dict[int, DetectedPerson]:
+        """The next frame (H, W, 3) uint8 RGB, `time` in seconds, increasing -> who is visible in it, by number.
 
-    def _number(self, person: DetectedPerson, seen: dict[int, DetectedPerson]) -> int | None:
-        """The number of a person found anew: an old one where somebody was lost there; None if already seen."""
-        if any(overlap(person.bbox, other.bbox) > SAME for other in seen.values()):
-            return None
-        for number, keypoints in self.keypoints.items():
-            low, high = keypoints[:, :2].min(0), keypoints[:, :2].max(0)
-            if number not in seen and overlap(person.bbox, np.concatenate((low, high - low))) > SAME:
-                return number
+        cut: a new shot begins: nobody is where he or she was.
+        """
+        if cut:
+            self.targets.clear()
+            self.quick_at = self.thorough_at = time
+            self.pause = THOROUGH[0]
+        for box in self.boxes:
+            self.add(person_in_box(box), np.full((4, 3), np.nan, np.float32), time)
+        self.boxes = []
+        visible = self._follow(image, time)
+        self.targets = {i: t for i, t in self.targets.items() if time - t.seen <= PATIENCE}
+        if self.search and len(visible) < self.max_people:
+            self._look_around(image, time, visible)
+        return visible
+
+    def add(self, person: DetectedPerson, colours: np.ndarray, time: float) -> int:
+        """Follow a person from `time` on -> his or her number."""
+        self.targets[self.people] = Target(person, colours, time, np.zeros(2))
         self.people += 1
         return self.people - 1
 
-
-@dataclass
-class Track:
-    """What the network said of one person, frame by frame."""
-
-    frames: list[int] = field(default_factory=list)
-    rotmat: list[np.ndarray] = field(default_factory=list)  # (24, 3, 3)
-    betas: list[np.ndarray] = field(default_factory=list)  # (10,)
-    weak: list[np.ndarray] = field(default_factory=list)  # (3,) utils.camera.WeakPerspective of the whole picture
-
-    def smooth(self, rate: float, seconds: float) -> "SmoothTrack":
-        """Fill the gaps, take out the jitter: a Gaussian of that standard deviation, one shape for all frames."""
-        frames = np.arange(self.frames[0], self.frames[-1] + 1)
-        rotmat, weak = np.stack(self.rotmat).astype(np.float64), np.stack(self.weak).astype(np.float64)
-        if len(self.frames) > 1:
-            turns = [Slerp(self.frames, Rotation.from_matrix(joint))(frames) for joint in rotmat.swapaxes(0, 1)]
-            rotmat = np.stack([turn.as_matrix() for turn in turns], axis=1)
-            weak = np.stack([np.interp(frames, self.frames, column) for column in weak.T], axis=1)
-        return SmoothTrack(
-            frames=frames,
-            seen=np.isin(frames, self.frames),
-            rotmat=smooth_rotations(rotmat, seconds * rate),
-            betas=np.median(self.betas, axis=0),
-            weak=_gaussian(weak, seconds * rate),
+    def _follow(self, image: np.ndarray, time: float) -> dict[int, DetectedPerson]:
+        expected = {i: target.expected(time) for i, target in self.targets.items()}
+        found = dict(
+            zip(expected, follow_people(image, self.network, list(expected.values()), self.device), strict=True)
         )
+        colours = {i: clothes_colours(image, person.keypoints) for i, person in found.items()}
+        costs = {}
+        for i, person in found.items():
+            colour = colour_distance(colours[i], self.targets[i].colours)
+            if is_person(person) and not colour > OTHER_COLOUR:
+                distance = np.linalg.norm(_middle(person.bbox) - _middle(expected[i].bbox)) / max(person.bbox[2:])
+                costs[i] = distance + np.nan_to_num(colour) / OTHER_COLOUR
+        visible = {}
+        for i in sorted(costs, key=costs.get):  # of two who became one, the better match is he or she
+            if not any(is_same(found[i], other) or is_same(other, found[i]) for other in visible.values()):
+                visible[i] = found[i]
+                self.targets[i].update(found[i], colours[i], time)
+        return visible
 
+    def _look_around(self, image: np.ndarray, time: float, visible: dict[int, DetectedPerson]):
+        """Search, if it is time to, and add who is found to `visible`."""
+        thorough = time >= self.thorough_at
+        if not thorough and visible and time < self.quick_at:
+            return
+        before = len(visible)
+        for person in find_people(image, self.network, self.max_people, self.device, thorough):
+            known = any(overlap(person.bbox, other.bbox) > SAME or is_same(person, other) for other in visible.values())
+            if not known and len(visible) < self.max_people:
+                colours = clothes_colours(image, person.keypoints)
+                visible[self._number(person, colours, time, visible)] = person
+        self.quick_at = time + LOOK_AROUND
+        if len(visible) > before:
+            self.pause = THOROUGH[0]
+        elif thorough:
+            self.pause = min(2 * self.pause, THOROUGH[1])
+        if thorough or len(visible) > before:
+            self.thorough_at = time + self.pause
 
-@dataclass(frozen=True)
-class SmoothTrack:
-    """One person from first to last frame (T of them), without gaps."""
-
-    frames: np.ndarray  # (T,) numbers of consecutive frames
-    seen: np.ndarray  # (T,) bool; False where the body is filled in between others
-    rotmat: np.ndarray  # (T, 24, 3, 3)
-    betas: np.ndarray  # (10,)
-    weak: np.ndarray  # (T, 3) scale, cx, cy
-
-
-def long_enough(tracks: dict[int, Track], rate: float, num_frames: int) -> dict[int, Track]:
-    """The tracks that are not mistakes, by the number of frames in which the person was seen."""
-    least = min(SHORTEST * rate, num_frames)
-    return {i: track for i, track in tracks.items() if len(track.frames) >= least}
-
-
-def smooth_rotations(rotmat: np.ndarray, sigma: float) -> np.ndarray:
-    """rotmat (T, ..., 3, 3) -> the same, each the mean of its neighbours under a Gaussian of `sigma` frames.
-
-    The mean is the rotation nearest to the mean matrix (Moakher, SIAM J. Matrix Anal. 2002).
-    """
-    left, _, right = np.linalg.svd(_gaussian(rotmat, sigma))
-    left[..., -1] *= np.sign(np.linalg.det(left @ right))[..., None]  # a rotation, not a mirror image
-    return left @ right
+    def _number(self, person: DetectedPerson, colours: np.ndarray, time: float, visible: dict) -> int:
+        """Of a person who was found: the old one if somebody was lost there, else a new one."""
+        for number, target in self.targets.items():
+            same_place = overlap(person.bbox, target.expected(time).bbox) > SAME
+            if number not in visible and same_place and not colour_distance(colours, target.colours) > OTHER_COLOUR:
+                target.update(person, colours, time)
+                return number
+        return self.add(person, colours, time)
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -128,5 +152,5 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return float(shared / max(a[2:].prod() + b[2:].prod() - shared, 1e-9))
 
 
-def _gaussian(values: np.ndarray, sigma: float) -> np.ndarray:
-    return gaussian_filter1d(values, sigma, axis=0, mode="nearest") if sigma > 0 else values
+def _middle(bbox: np.ndarray) -> np.ndarray:
+    return bbox[:2] + bbox[2:] / 2

@@ -27,9 +27,11 @@ FIELDS = {
     "keypoints_2d": f"(14, 2) projection of keypoints_3d, {PIXELS}",
     "mesh_to_camera": "(4, 4) from .obj/.ply/.glb coordinates (y up, z towards the viewer) into the camera frame",
     "vertices": f"(V, 3) .npz only, {FRAME}",
-    "rate": "videos: frames per second",
-    "frames": "videos: (T,) frame numbers from 0; pose, translation and joints then have a leading dimension T",
-    "seen": "videos: (T,) false if the body of the frame was interpolated between frames with a detection",
+    "rate": "films: frames per second on average",
+    "cuts": "films: numbers of the frames with which a new shot begins, except 0",
+    "frames": "films: (T,) frame numbers from 0; pose, translation and joints then have a leading dimension T",
+    "times": "films: (T,) seconds since the first frame of the film",
+    "observed": "films: (T,) false if the body of the frame was interpolated between frames with a detection",
 }
 
 

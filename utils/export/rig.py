@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+from scipy.spatial.transform import Rotation, Slerp
 
 from utils.camera import UPRIGHT
 from utils.export.gltf import Gltf
@@ -34,7 +34,7 @@ class Motion(NamedTuple):
 
     rotmat: np.ndarray  # (T, 24, 3, 3) parent-relative, joint 0 global
     translation: np.ndarray  # (T, 3) metres: body model's output + translation = where the body is
-    times: np.ndarray  # (T,) seconds
+    times: np.ndarray  # (T,) seconds, increasing
 
 
 def save_rigged_glb(path: str | Path, body: RestBody, motion: Motion, colors: np.ndarray | None = None):
@@ -68,16 +68,34 @@ def save_rigged_glb(path: str | Path, body: RestBody, motion: Motion, colors: np
     gltf.save(path)
 
 
-def save_bvh(path: str | Path, body: RestBody, motion: Motion):
-    """Write skeleton and motion as Biovision hierarchy, in metres, atomically. Frames are evenly spaced."""
+def save_bvh(path: str | Path, body: RestBody, motion: Motion, rate: float | None = None):
+    """Write skeleton and motion as Biovision hierarchy, in metres, atomically.
+
+    A .bvh has evenly spaced frames that begin at time 0: the motion is resampled to `rate` frames per second (default:
+    that of the median step), as players of the .glb interpolate it. Before its first time, the first pose holds.
+    """
+    if rate is None:
+        rate = 1 / np.median(np.diff(motion.times)) if len(motion.times) > 1 else 30
+    motion = resample(motion, np.arange(int(motion.times[-1] * rate + 1e-3) + 1) / rate)
     rotmat, root = _upright(body, motion)
     lines = ["HIERARCHY", *_bvh_joint(0, body.joints, 0)]
-    step = np.diff(motion.times).mean() if len(motion.times) > 1 else 1 / 30
-    lines += ["MOTION", f"Frames: {len(rotmat)}", f"Frame Time: {step:.8f}"]
+    lines += ["MOTION", f"Frames: {len(rotmat)}", f"Frame Time: {1 / rate:.8f}"]
     angles = Rotation.from_matrix(rotmat.reshape(-1, 3, 3)).as_euler("ZXY", degrees=True)
     angles = angles.reshape(len(rotmat), -1, 3)[:, _depth_first(0)].reshape(len(rotmat), -1)
     lines += [" ".join(f"{value:.6f}" for value in row) for row in np.hstack((root, angles)).tolist()]
     write_text(path, "\n".join(lines) + "\n")
+
+
+def resample(motion: Motion, times: np.ndarray) -> Motion:
+    """The motion at other times: rotations on the shortest way between two frames, places on a line, the first and the
+    last held outside, as glTF's LINEAR."""
+    if len(motion.times) == 1:
+        return Motion(motion.rotmat.repeat(len(times), 0), motion.translation.repeat(len(times), 0), times)
+    inside = np.clip(times, motion.times[0], motion.times[-1])
+    turns = (Slerp(motion.times, Rotation.from_matrix(joint)) for joint in motion.rotmat.swapaxes(0, 1))
+    rotmat = np.stack([turn(inside).as_matrix() for turn in turns], axis=1)
+    translation = np.stack([np.interp(inside, motion.times, axis) for axis in motion.translation.T], axis=1)
+    return Motion(rotmat, translation, times)
 
 
 def _upright(body: RestBody, motion: Motion) -> tuple[np.ndarray, np.ndarray]:

@@ -13,9 +13,13 @@ from utils.media.prefetch import prefetch
 
 PICTURES = (
     *(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm"),
-    *(".jp2", ".avif", ".tga", ".heic", ".heif"),
+    *(".jp2", ".avif", ".apng", ".tga", ".heic", ".heif"),
 )
-VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ts")
+ANIMATED = (".gif", ".webp", ".png", ".apng", ".avif")  # still pictures or films
+VIDEOS = (
+    *(".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ts", ".mts", ".m2ts", ".ogv"),
+    *(".flv", ".mxf", ".vob", ".asf", ".f4v", ".qt", ".divx", ".dv", ".3g2", ".y4m"),
+)
 DERIVED = r"_(overlay|side|top|keypoints|person\d+)"  # suffixes of the names of results
 LOAD_AHEAD = 2  # pictures decoded in advance; bounds the memory
 

@@ -67,20 +67,42 @@ def save_image(path: str | os.PathLike, image: np.ndarray):
 
 
 def _read(path: Path, max_pixels: int) -> np.ndarray:
-    _start_pillow()
-    with Image.open(path, formats=[kind for kind in READ if kind in Image.OPEN]) as picture:
-        width, height = picture.size
-        if width * height > max_pixels:
-            raise UserError(f"{path} has {width} x {height} pixels, over {max_pixels // 10**6} million; scale it down")
+    with open_picture(path, max_pixels) as picture:
         picture.load()
         picture = ImageOps.exif_transpose(picture)
         if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
             return _array_to_rgb(np.asarray(picture), str(path))
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            white = Image.new("RGBA", picture.size, "white")
-            picture = Image.alpha_composite(white, picture)
-        return np.asarray(picture.convert("RGB"))
+        return picture_to_rgb(picture)
+
+
+def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A picture file, opened by Pillow; UserError if it is too large."""
+    _start_pillow()
+    picture = Image.open(path, formats=[kind for kind in READ if kind in Image.OPEN])
+    width, height = picture.size
+    if width * height > max_pixels:
+        picture.close()
+        raise UserError(f"{path} has {width} x {height} pixels, over {max_pixels // 10**6} million; scale it down")
+    return picture
+
+
+def count_frames(path: str | os.PathLike) -> int:
+    """How many pictures a file holds; 1 if it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with open_picture(Path(path)) as picture:
+                return getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
+    except Exception:  # what is wrong with it is for its reader to say
+        return 1
+
+
+def picture_to_rgb(picture: Image.Image) -> np.ndarray:
+    """A picture of 8 bits -> (H, W, 3) uint8 RGB, what is transparent over white."""
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.asarray(picture.convert("RGB"))
 
 
 @cache

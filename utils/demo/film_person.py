@@ -1,0 +1,66 @@
+"""A person of a film as bodies in the film's camera frame."""
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from utils.camera import Focal, WeakPerspective, pinhole, place
+from utils.detect.motion import SmoothTrack
+from utils.export.rig import Motion, RestBody
+
+DRAWN = 0.5  # seconds to the next frame in which the person was found, up to which a filled-in body is drawn
+
+
+class PersonInFilm:
+    """A smoothed track as bodies. predictor: models.predictor.Predictor; height, width: of the film, pixels."""
+
+    def __init__(self, predictor, track: SmoothTrack, height: int, width: int, focal: Focal):
+        self.predictor, self.track = predictor, track
+        self.camera = pinhole(focal.pixels, height, width)
+        vertices, joints = predictor.pose_body(np.eye(3)[None].repeat(24, 0), track.betas)
+        self.rest = RestBody(vertices, joints, predictor.weights, predictor.faces)
+        rotmat, translation, places = track.rotmat.copy(), [], []
+        for row, weak in enumerate(track.weak):
+            posed, joints = predictor.pose_body(track.rotmat[row], track.betas)
+            placement = place(posed, WeakPerspective(*weak), self.camera)
+            rotmat[row, 0] = placement.rotation @ rotmat[row, 0]
+            places.append(placement.to_camera(joints))
+            translation.append(places[-1][0] - joints[0])
+        self.motion = Motion(rotmat, np.stack(translation), track.times)
+        self.joints = np.stack(places)  # (T, 24, 3)
+        self._row = {int(frame): row for row, frame in enumerate(track.frames)}
+        found = track.times[track.observed]
+        after = np.searchsorted(found, track.times)
+        before, after = (found[i.clip(0, len(found) - 1)] for i in (after - 1, after))
+        self._drawn = np.minimum(np.abs(track.times - before), np.abs(after - track.times)) <= DRAWN
+
+    def is_drawn(self, frame: int) -> bool:
+        return frame in self._row and self._drawn[self._row[frame]]
+
+    def vertices(self, frame: int) -> np.ndarray:
+        """(V, 3) metres, in frame number `frame` of the film."""
+        row = self._row[frame]
+        vertices, _ = self.predictor.pose_body(self.motion.rotmat[row], self.track.betas)
+        return vertices + self.motion.translation[row].astype(np.float32)
+
+    def record(self) -> dict:
+        """The fields of utils.export.records.FIELDS."""
+        return {
+            "frames": self.track.frames,
+            "times": self.track.times,
+            "observed": self.track.observed,
+            "pose": Rotation.from_matrix(self.motion.rotmat.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 24, 3),
+            "betas": self.track.betas,
+            "translation": self.motion.translation,
+            "joints_3d": self.joints,
+            "joints_2d": self.camera.project(self.joints),
+        }
+
+    def describe(self, number: int) -> str:
+        """Who was found from when to when, in one line."""
+        track = self.track
+        hidden = len(track.frames) - track.observed.sum()
+        steps = np.flatnonzero(np.diff(track.frames) > 1)
+        starts, ends = np.concatenate(([0], steps + 1)), np.concatenate((steps, [len(track.frames) - 1]))
+        spans = ", ".join(f"{track.times[a]:.2f} to {track.times[b]:.2f} s" for a, b in zip(starts, ends, strict=True))
+        filled = f"; {hidden} of {len(track.frames)} frames filled in" if hidden else ""
+        return f"person {number}, {spans}{filled}"

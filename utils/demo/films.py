@@ -1,0 +1,40 @@
+"""The demo's way through films: which of its inputs are films, and the results of each."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from utils.camera import Focal
+from utils.demo.options import VIDEO_KINDS
+from utils.demo.video_results import VideoResults
+from utils.errors import UserError
+from utils.media.film import NumberedPictures, is_film, open_film
+
+
+def collect_pictures(paths: list[Path], rate: float) -> tuple[list[Path], dict[Path, NumberedPictures]]:
+    """Take the pictures of each folder for the frames of one film -> all films' paths, and the films made of pictures,
+    by their folders."""
+    folders: dict[Path, list[Path]] = {}
+    for path in paths:
+        if not is_film(path):
+            folders.setdefault(path.resolve().parent, []).append(path)
+    films = {folder: NumberedPictures(pictures, rate) for folder, pictures in folders.items()}
+    return [path for path in paths if is_film(path)] + list(films), films
+
+
+def reconstruct_films(
+    predictor, paths: list[Path], films: dict[Path, NumberedPictures], names: dict, boxes: dict, args: Namespace
+) -> list[UserError]:
+    """Write the results of films -> what went wrong with those that have none."""
+    failures = []
+    for path in paths:
+        try:
+            worker = VideoResults(predictor, args.renderer, args.smooth, args.max_people)
+            focal = Focal(args.focal, "given") if args.focal else None
+            kinds = args.save & set(VIDEO_KINDS)
+            written = worker.write(
+                films.get(path) or open_film(path), args.output, names[path], kinds, boxes[path], focal
+            )
+            print("wrote    " + "\n         ".join(map(str, written)))
+        except UserError as error:
+            failures.append(error)
+    return failures

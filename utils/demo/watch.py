@@ -1,0 +1,138 @@
+"""Everybody in a film: followed forwards, then back to where they came in, pieces of one person joined.
+
+The network's estimates are a few numbers per person and frame, so that the length of a film costs time, not memory.
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+from tqdm import tqdm
+
+from utils.detect.appearance import clothes_colours
+from utils.detect.motion import Track
+from utils.detect.person_finder import DetectedPerson
+from utils.detect.pieces import ONE_BODY, join_pieces, long_enough
+from utils.detect.shots import find_cuts
+from utils.detect.tracker import Tracker, overlap
+from utils.media.film import Film
+from utils.media.video import Frame
+from utils.person import Box
+
+CHUNK = 8  # frames whose people go through the network together
+BACK = 200_000_000  # bytes of the frames that are in memory together when a film is read backwards
+BACK_FRAMES = 64  # and their number at most
+
+
+class Watcher:
+    """Finds and reconstructs the people of one film. predictor: models.predictor.Predictor; max_people: in one shot."""
+
+    def __init__(self, predictor, film: Film, max_people: int = 1, boxes: list[Box] = ()):
+        self.predictor, self.film, self.max_people, self.boxes = predictor, film, max_people, boxes
+        self.tracks: dict[int, Track] = {}
+        self.cuts: list[int] = []  # first frames of shots, from the second shot on
+        self.count = 0  # frames in the film
+
+    def watch(self) -> list[Track]:
+        """-> the people of each shot, at most `max_people`, those of boxes and then the longest in view first."""
+        self._forwards()
+        for number in list(self.tracks):
+            self._backwards(number)
+        times, people = np.array(self.film.times), []
+        for first, after in self.shots():
+            inside = [track for track in self.tracks.values() if first <= track.frames[0] < after]
+            joined = [t for t in join_pieces(inside, times) if long_enough(t, times, (first, after))]
+            joined.sort(key=lambda track: (not self._given(track), -len(track.frames)))
+            people += joined[: max(self.max_people, len(self.boxes))]
+        return people
+
+    def shots(self) -> list[tuple[int, int]]:
+        """The first frame of every shot, and the first one after it."""
+        return list(zip([0, *self.cuts], [*self.cuts, self.count], strict=True))
+
+    def _given(self, track: Track) -> bool:
+        """Whether it is of a person whose box was given."""
+        return track.frames[0] == 0 and any(overlap(track.boxes[0], box) > 0.3 for box in self.boxes)
+
+    def _forwards(self):
+        tracker = Tracker(self.predictor.finder, self.max_people, self.predictor.device, self.boxes)
+        name, total = self.film.path.name, self.film.info.frames
+        with tqdm(total=total, desc=f"{name}: watch", unit="frame", disable=None) as bar:
+            frames = self._with_cuts()
+            while chunk := list(islice(frames, CHUNK)):
+                visible = []
+                for number, (frame, cut) in enumerate(chunk, self.count):
+                    visible.append(tracker(frame.image, frame.time, cut))
+                    if cut:
+                        self.cuts.append(number)
+                new = self._reconstruct([frame.image for frame, _ in chunk], visible, self.count)
+                for number, track in new.items():
+                    self.tracks.setdefault(number, Track()).extend(track)
+                self.count += len(chunk)
+                bar.update(len(chunk))
+
+    def _with_cuts(self) -> Iterator[tuple[Frame, bool]]:
+        waiting: list[Frame] = []
+
+        def images():
+            for frame in self.film.frames():
+                waiting.append(frame)
+                yield frame.image
+
+        for cut in find_cuts(images()):
+            yield waiting.pop(0), cut
+
+    def _backwards(self, number: int):
+        """Follow a person from where he or she was found back to where he or she came in."""
+        found, times = self.tracks[number], self.film.times
+        start = found.frames[0]
+        first = max(first for first, _ in self.shots() if first <= start)
+        block = min(BACK_FRAMES, max(1, BACK // (3 * math.prod(self.film.info[2:]))))
+        tracker = Tracker(self.predictor.finder, 1, self.predictor.device, search=False)
+        person = DetectedPerson(found.boxes[0], found.keypoints[0], 1.0)
+        tracker.add(person, found.colours[0], -times[start])
+        while start > first and tracker.targets:
+            begin = max(first, start - block)
+            images = [frame.image for frame in self.film.frames(begin, start)]
+            visible: list[dict[int, DetectedPerson]] = [{} for _ in images]
+            for frame in reversed(range(begin, start)):
+                seen = list(tracker(images[frame - begin], -times[frame]).values())
+                visible[frame - begin] = {number: seen[0]} if seen else {}
+                if not tracker.targets or self._is_followed(visible[frame - begin], frame):
+                    tracker.targets.clear()
+                    break
+            before = self._reconstruct(images, visible, begin)
+            if number in before:
+                self.tracks[number] = before[number].joined(self.tracks[number])
+            start = begin
+
+    def _is_followed(self, visible: dict[int, DetectedPerson], frame: int) -> bool:
+        """Whether another track is of the same body in this frame: then it has what is before."""
+        for number, person in visible.items():
+            for other, track in self.tracks.items():
+                box = None if other == number else track.box_in(frame)
+                if box is not None and overlap(box, person.bbox) >= ONE_BODY:
+                    return True
+        return False
+
+    def _reconstruct(
+        self, images: list[np.ndarray], visible: list[dict[int, DetectedPerson]], begin: int
+    ) -> dict[int, Track]:
+        """Estimates of the people visible in consecutive frames, from number `begin` on -> their tracks there."""
+        detections = [[self.predictor.detection(p.bbox, p.score) for p in people.values()] for people in visible]
+        tracks: dict[int, Track] = {}
+        answers = self.predictor.reconstruct(images, detections)
+        for frame, (image, people, bodies) in enumerate(zip(images, visible, answers, strict=True), begin):
+            for (number, person), body in zip(people.items(), bodies, strict=True):
+                tracks.setdefault(number, Track()).add(
+                    frames=frame,
+                    boxes=person.bbox,
+                    keypoints=person.keypoints,
+                    colours=clothes_colours(image, person.keypoints),
+                    rotmat=Rotation.from_rotvec(body.pose).as_matrix().astype(np.float32),
+                    betas=body.betas,
+                    weak=np.array(body.camera),
+                )
+        return tracks
