@@ -16,8 +16,7 @@ from utils.demo.films import collect_pictures, reconstruct_films
 from utils.demo.options import PHOTO_KINDS, check_output, parse_demo_args, read_boxes
 from utils.demo.photo_results import PhotoResults
 from utils.errors import UserError, exit_on_user_error
-from utils.media.film import is_film
-from utils.media.find import find_media, load_images, name_results
+from utils.media.find import find_media, is_film, load_images, name_results
 from utils.media.images import count_frames
 from utils.person import Person
 

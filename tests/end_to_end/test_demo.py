@@ -22,7 +22,8 @@ from utils.checkpoint import save_checkpoint
 from utils.demo.photo_results import SHEET_HEIGHT
 from utils.errors import UserError
 from utils.media.images import load_image, save_image
-from utils.media.video import read_video_info, write_video
+from utils.media.video import read_video_info
+from utils.media.video_writer import write_video
 from utils.options import get_args_parser
 from utils.paths import OPEN_BODY, SAMPLES
 from utils.render import render_mesh
@@ -400,7 +401,8 @@ def test_a_film(run, tmp_path, predictor):
 
     record = record_of(tmp_path / "out", "film")
     (person,) = record["people"]
-    assert person["frames"] == list(range(n)) and all(person["seen"]) and record["rate"] == 10
+    assert person["frames"] == list(range(n)) and all(person["observed"]) and record["rate"] == 10
+    np.testing.assert_allclose(person["times"], np.arange(n) / 10)
     joints_2d = np.array(person["joints_2d"])
     moved = np.diff(joints_2d[:, 0, 0])
     assert moved.mean() == pytest.approx(4, abs=1.5)

@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 
 from models.body_model import load_body_model
 from utils.camera import UPRIGHT
-from utils.export.rig import Motion, RestBody, save_bvh, save_rigged_glb
+from utils.export.rig import Motion, RestBody, resample, save_bvh, save_rigged_glb
 from utils.paths import OPEN_BODY
-from utils.skeleton import SMPL_JOINTS
+from utils.skeleton import SMPL_JOINTS, SMPL_PARENTS
 
 FRAMES = 5
 
@@ -148,6 +148,56 @@ def test_every_frame_of_the_bvh_is_the_body_models(tmp_path, body):
     assert step == pytest.approx(1 / 25) and sorted(names) == sorted(SMPL_JOINTS)
     order = [SMPL_JOINTS.index(name) for name in names]
     np.testing.assert_allclose(places, joints[:, order], atol=1e-4)  # metres
+
+
+def read_glb(path) -> Motion:
+    """The animation of a .glb: rotations of the joints in order, places of the root, times."""
+    gltf = GLTF2().load(str(path))
+    animation = gltf.animations[0]
+    times = read_accessor(gltf, animation.samplers[0].input)[:, 0]
+    rotmat, root = np.zeros((len(times), 24, 3, 3)), None
+    for channel in animation.channels:
+        values = read_accessor(gltf, animation.samplers[channel.sampler].output)
+        if channel.target.path == "translation":
+            root = values
+        else:
+            rotmat[:, gltf.skins[0].joints.index(channel.target.node)] = Rotation.from_quat(values).as_matrix()
+    return Motion(rotmat, root, times)
+
+
+def test_both_files_tell_the_same_story_at_all_times(tmp_path, body):
+    """A person who comes in at 2 s of a film with 200 ms frames, then 33 ms frames."""
+    rest, motion, *_ = body
+    motion = motion._replace(times=2 + np.array((0, 0.2, 0.4, 0.433, 0.467)))
+    save_bvh(tmp_path / "rig.bvh", rest, motion, rate=25)
+    save_rigged_glb(tmp_path / "rig.glb", rest, motion)
+    names, places, step = read_bvh((tmp_path / "rig.bvh").read_text())
+    times = step * np.arange(len(places))
+    assert times[-1] == pytest.approx(2.44) and step == pytest.approx(1 / 25)
+    played = resample(read_glb(tmp_path / "rig.glb"), times)  # as players interpolate
+    joints = np.zeros_like(places)
+    frames = [np.eye(3)] * 24
+    for t in range(len(times)):
+        for j, parent in enumerate(SMPL_PARENTS):
+            offset = rest.joints[j] - (rest.joints[parent] if j else 0)
+            frames[j] = (frames[parent] if j else np.eye(3)) @ played.rotmat[t, j]
+            joints[t, j] = played.translation[t] if j == 0 else joints[t, parent] + frames[parent] @ offset
+    np.testing.assert_allclose(places, joints[:, [SMPL_JOINTS.index(name) for name in names]], atol=1e-3)  # metres
+    assert np.ptp(places[times <= 2], axis=0).max() < 1e-6 < np.ptp(places[times > 2], axis=0).max()
+
+
+def test_resampling_agrees_with_scipy(body):
+    _, motion, *_ = body
+    times = np.linspace(-0.1, 0.3, 17)
+    half = resample(motion, np.array([0.02]))
+    first, second = (Rotation.from_matrix(rotmat) for rotmat in motion.rotmat[:2])
+    middle = first * Rotation.from_rotvec((first.inv() * second).as_rotvec() / 2)
+    np.testing.assert_allclose(half.rotmat[0], middle.as_matrix(), atol=1e-6)
+    np.testing.assert_allclose(half.translation[0], motion.translation[:2].mean(0))
+    held = resample(motion, times)
+    np.testing.assert_allclose(held.rotmat[times <= 0], motion.rotmat[:1].repeat((times <= 0).sum(), 0), atol=1e-6)
+    single = Motion(motion.rotmat[:1], motion.translation[:1], np.zeros(1))
+    assert resample(single, times).rotmat.shape == (17, 24, 3, 3)
 
 
 BLENDER = """

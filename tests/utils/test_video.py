@@ -11,7 +11,8 @@ from PIL import Image
 from tests.helpers.films import make_film
 from utils.errors import UserError
 from utils.media.clock import Clock, rate_of
-from utils.media.film import NumberedPictures, is_film, open_film
+from utils.media.film import NumberedPictures, open_film
+from utils.media.find import is_film
 from utils.media.images import save_image
 from utils.media.video import VideoFile, fit, read_frames, read_video_info
 from utils.media.video_writer import write_video

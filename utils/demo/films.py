@@ -2,17 +2,22 @@
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from utils.camera import Focal
 from utils.demo.options import VIDEO_KINDS
-from utils.demo.video_results import VideoResults
 from utils.errors import UserError
-from utils.media.film import NumberedPictures, is_film, open_film
+from utils.media.find import is_film
+
+if TYPE_CHECKING:  # photographs do not need the libraries of films
+    from utils.media.film import NumberedPictures
 
 
-def collect_pictures(paths: list[Path], rate: float) -> tuple[list[Path], dict[Path, NumberedPictures]]:
+def collect_pictures(paths: list[Path], rate: float) -> "tuple[list[Path], dict[Path, NumberedPictures]]":
     """Take the pictures of each folder for the frames of one film -> all films' paths, and the films made of pictures,
     by their folders."""
+    from utils.media.film import NumberedPictures
+
     folders: dict[Path, list[Path]] = {}
     for path in paths:
         if not is_film(path):
@@ -22,11 +27,14 @@ def collect_pictures(paths: list[Path], rate: float) -> tuple[list[Path], dict[P
 
 
 def reconstruct_films(
-    predictor, paths: list[Path], films: dict[Path, NumberedPictures], names: dict, boxes: dict, args: Namespace
+    predictor, paths: list[Path], films: "dict[Path, NumberedPictures]", names: dict, boxes: dict, args: Namespace
 ) -> list[UserError]:
-    """Write the results of films -> what went wrong with those that have none."""
+    """Reconstruct films and write their results -> the errors of those that failed."""
     failures = []
     for path in paths:
+        from utils.demo.video_results import VideoResults
+        from utils.media.film import open_film
+
         try:
             worker = VideoResults(predictor, args.renderer, args.smooth, args.max_people)
             focal = Focal(args.focal, "given") if args.focal else None

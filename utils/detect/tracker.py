@@ -129,10 +129,10 @@ class Tracker:
         self.quick_at = time + LOOK_AROUND
         if len(visible) > before:
             self.pause = THOROUGH[0]
-        elif thorough:
-            self.pause = min(2 * self.pause, THOROUGH[1])
         if thorough or len(visible) > before:
             self.thorough_at = time + self.pause
+        if thorough and len(visible) == before:
+            self.pause = min(2 * self.pause, THOROUGH[1])
 
     def _number(self, person: DetectedPerson, colours: np.ndarray, time: float, visible: dict) -> int:
         """Of a person who was found: the old one if somebody was lost there, else a new one."""

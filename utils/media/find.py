@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError
-from utils.media.images import load_image
+from utils.media.images import count_frames, load_image
 from utils.media.prefetch import prefetch
 
 PICTURES = (
@@ -54,6 +54,21 @@ def find_media(patterns: Iterable[str | Path]) -> list[Path]:
 
 def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEOS
+
+
+def is_film(path: Path) -> bool:
+    """Whether a file holds moving pictures: a video, or an animated picture. The content decides if the suffix does
+    not."""
+    suffix = path.suffix.lower()
+    if suffix in VIDEOS + PICTURES or not path.is_file():
+        return suffix in VIDEOS or (suffix in ANIMATED and count_frames(path) > 1)
+    from utils.media.video import open_video  # photographs do not need its libraries
+
+    try:
+        with open_video(path) as container:
+            return bool(container.streams.video)
+    except UserError:
+        return False
 
 
 def name_results(paths: list[Path]) -> list[str]:
