@@ -20,7 +20,7 @@ from models.build import build_model, config_from_args, name_keypoint_regressor
 from models.criterion import Criterion
 from models.features import network_input
 from models.inference.evaluate import evaluate, inference_network
-from utils.checkpoint import find_checkpoint, load_model_weights
+from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weights
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
 from utils.metrics import format_table
@@ -64,6 +64,8 @@ def run(args: Namespace, device: torch.device):
     """Build the network and load its weights, then evaluate or train."""
     seed_everything(args.seed)
     args.precision = from_rank_zero(choose_precision(args.precision, device))
+    if args.align_corners is None and args.load_checkpoint:
+        args.align_corners = load_checkpoint(find_checkpoint(args.load_checkpoint))["config"].get("align_corners", True)
     model, criterion = build_model(args)
     body = model.body_model
     print_once(f"body {_body(body)}; keypoint regressor {name_keypoint_regressor(args, body)}")
@@ -122,7 +124,7 @@ def prepare_training(args: Namespace, model, criterion, checkpoints, newest, che
     torch.backends.cudnn.benchmark = True  # all batches have one size, so the search for fast convolutions pays
     val_loader = make_loader(args, "val") if args.eval_epochs else None
     loader = make_loader(args, "train")
-    optimizer = build_optimizer(model, args.lr, args.weight_decay)
+    optimizer = build_optimizer(model, args.lr, args.weight_decay, args.backbone_lr)
     average = RunningAverage(model, args.ema) if args.ema else None
     update = Update(optimizer, average, args.clip_grad, scaled=args.precision == "fp16")
     state = RunState(model, update, len(loader), args.batch_size)

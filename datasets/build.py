@@ -17,7 +17,8 @@ from utils.train.signals import leave_signals_to_parent
 def build_dataset(args, split: str) -> Dataset:
     """The data set of `args.data_mode` for split "train" (augmented) or "val"; uses args.data_root and args.seed."""
     if args.feature_cache and split == "train":
-        return FeatureCache(args.feature_cache, args.num_samples)
+        learns = args.train_backbone == "upper"
+        return FeatureCache(args.feature_cache, args.num_samples, bool(args.align_corners), with_trunk8=learns)
     if args.data_mode == "synthetic":
         from datasets.synthetic.dataset import SyntheticDataset  # imports numba, which other modes do not need
 

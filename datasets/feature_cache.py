@@ -1,8 +1,9 @@
 """Features of a frozen backbone, computed once and saved to disk, so that training does not run the backbone.
 
 A shard is a safetensors file of consecutive people: their features, of which maps and points are 8-bit numbers, and
-their labels. Shards are memory-mapped, so that workers share them. All shards in the folder are used; more may be
-added.
+their labels. Points are saved in both conventions, `points` with -1 and 1 at the outer edges and `points_corners` with
+align_corners (see `models.features.to_pixel`); `trunk8` is the stride-8 map, the input of upper stages that learn.
+Shards are memory-mapped, so that workers share them. All shards in the folder are used; more may be added.
 """
 
 import json
@@ -20,10 +21,11 @@ from utils.files import atomic_path
 LABELS = ("keypoints_2d", "keypoints_3d", "pose", "betas")
 # which labels are real; in a shard without flags all of them are, as for synthetic people
 FLAGS = ("has_keypoints_2d", "has_keypoints_3d", "has_smpl")
-FEATURES = ("map16", "map32", "pooled", "points", "keypoints")
+EIGHT_BIT = ("map16", "map32", "points", "points_corners", "trunk8")
+FEATURES = (*EIGHT_BIT, "pooled", "keypoints")
 # features have standard deviation 1; values beyond 127 * STEP are rare and are clipped
 STEP = 0.05
-VERSION = 1
+VERSION = 2
 REMEDY = "delete it and run python scripts/cache_features.py again"
 
 
@@ -44,7 +46,7 @@ def shard_path(folder: Path, number: int) -> Path:
 
 def write_shard(path: Path, features: dict[str, Tensor], labels: dict[str, Tensor], provenance: dict) -> None:
     """Write a shard atomically: FEATURES, LABELS and, if given, FLAGS; the first dimension counts people."""
-    tensors = {name: encode(features[name]) for name in ("map16", "map32", "points")}
+    tensors = {name: encode(features[name]) for name in EIGHT_BIT}
     tensors |= {"pooled": features["pooled"].half(), "keypoints": features["keypoints"].float()}
     tensors |= {name: labels[name].float() for name in LABELS}
     tensors |= {name: labels[name].bool() for name in FLAGS if name in labels}
@@ -56,11 +58,20 @@ def write_shard(path: Path, features: dict[str, Tensor], labels: dict[str, Tenso
 class FeatureCache(Dataset):
     """People of `scripts/cache_features.py`: rows of the batch with `features` in place of `image`.
 
-    folder: contains the shards; num_samples: number of people to use (default: all). UserError if there are too few or
-    if a shard is damaged.
+    folder: contains the shards; num_samples: number of people to use (default: all). align_corners: the convention of
+    `points`. with_trunk8: include `trunk8`. UserError if there are too few people or if a shard is damaged.
     """
 
-    def __init__(self, folder: str | Path, num_samples: int | None = None):
+    def __init__(
+        self,
+        folder: str | Path,
+        num_samples: int | None = None,
+        align_corners: bool = False,
+        with_trunk8: bool = False,
+    ):
+        self.left_out = {"points"} if align_corners else {"points_corners"}
+        if not with_trunk8:
+            self.left_out.add("trunk8")
         paths = sorted(Path(folder).glob("people_*.safetensors"))
         if not paths:
             raise UserError(f"no people_*.safetensors in {folder}: make some with python scripts/cache_features.py")
@@ -80,7 +91,10 @@ class FeatureCache(Dataset):
             raise IndexError(f"row {index} of {self.num_samples}")
         shard = int(torch.searchsorted(self.starts, int(index), right=True)) - 1
         row = {name: tensor[int(index) - self.starts[shard]] for name, tensor in self.shards[shard].items()}
-        features = {name: decode(row.pop(name)) for name in FEATURES}
+        features = {name: row.pop(name) for name in FEATURES}
+        features = {name: decode(value) for name, value in features.items() if name not in self.left_out}
+        if "points_corners" in features:
+            features["points"] = features.pop("points_corners")
         return {
             "features": features,
             **dict.fromkeys(FLAGS, True),

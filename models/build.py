@@ -69,6 +69,7 @@ def build_model(options: Namespace | EasyDict) -> tuple[MeshRecovery, Criterion]
         w_2dj=options.w_2dj,
         w_3dj=options.w_3dj,
         w_betas=options.w_betas,
+        w_features=options.w_features,
         stage_weights=options.stage_weights,
         keypoint_loss=options.keypoint_loss,
         subsampled=network.subsampled,
@@ -131,6 +132,7 @@ def build_block(config: EasyDict, backbone: nn.Module, dropout: float = 0.1) -> 
         point_channels=backbone.point_channels,
         make_graph=make_graph,
         joint_embedding=joint_embedding,
+        align_corners=config.align_corners,
         **BLOCK_SIZES[config.backbone],
     )
 
@@ -143,6 +145,8 @@ def config_from_args(args: Namespace, body_model: BodyModel | None = None) -> Ea
         "model_type": args.model_type,
         "backbone": args.backbone,
         "hrnet_type": args.hrnet_type if args.backbone == "hrnet" else None,
+        "train_backbone": args.train_backbone,
+        "align_corners": align_corners(args),
         "num_transformers": args.num_transformers if args.model_type == "SMPL-Pose" else 0,
         "graph": graph,
         "joint_prior": joint_prior,
@@ -161,10 +165,16 @@ def build_backbone(config: EasyDict, weights: str = "auto") -> nn.Module:
     if config.backbone == "movenet":
         from models.movenet_backbone import build_movenet_backbone
 
-        return build_movenet_backbone(MOVENET, MOVENET_STATISTICS)
+        choices = {"align_corners": config.align_corners, "upper": config.train_backbone == "upper"}
+        return build_movenet_backbone(MOVENET, MOVENET_STATISTICS, **choices)
     from models.backbone import build_hrnet
 
     return build_hrnet(config.hrnet_type or "w32", find_hrnet_weights(weights, config.hrnet_type))
+
+
+def align_corners(args: Namespace) -> bool:
+    """How maps are read between pixels: as published for HRNet, at their true places for MoveNet."""
+    return args.backbone == "hrnet" if args.align_corners is None else bool(args.align_corners)
 
 
 def find_hrnet_weights(choice: str, hrnet_type: str) -> Path | str | None:

@@ -11,7 +11,7 @@ R_HIP, L_HIP = J14_HIPS
 
 
 class Criterion(nn.Module):
-    """Weighted sum of four losses, or five, of an estimate of `MeshRecovery` and a batch.
+    """Weighted sum of four to six losses of an estimate of `MeshRecovery` and a batch.
 
     body_model: rotmat (B, 24, 3, 3), betas (B, 10) -> vertices (B, V, 3), joints; keypoint_regressor (17, V), Human3.6M
     order. stage_weights: one weight per stage, the first estimate first (default: the last stage alone).
@@ -22,7 +22,9 @@ class Criterion(nn.Module):
       confidence of the label;
     - 2dj: squared error of the projected J14 keypoints in crop units, times the confidence of the label;
     - betas, if w_betas is above 0: L1 of shape coefficients. Without it those of small effect take arbitrary values,
-      because the vertex loss hardly depends on them.
+      because the vertex loss hardly depends on them;
+    - features, if upper stages of the backbone learn, times w_features: mean square by which their features differ from
+      those of the frozen backbone, in units of the features' spread.
 
     keypoint_loss: "mse" as above, or "l1" for absolute errors, whose gradient does not vanish as errors get small.
     subsampled: body and keypoint regressor of fewer vertices for training, the same as those of `MeshRecovery`.
@@ -39,6 +41,7 @@ class Criterion(nn.Module):
         w_2dj: float = 100.0,
         w_3dj: float = 1000.0,
         w_betas: float = 0.0,
+        w_features: float = 0.0,
         stage_weights: list[float] | None = None,
         keypoint_loss: str = "mse",
         subsampled: tuple[BodyModel, Tensor] | None = None,
@@ -48,6 +51,7 @@ class Criterion(nn.Module):
         self.weights = {"vert": w_vert, "theta": w_theta, "2dj": w_2dj, "3dj": w_3dj}
         if w_betas:
             self.weights["betas"] = w_betas
+        self.w_features = w_features
         self.stage_weights = stage_weights
         self.keypoint_loss = {"mse": Tensor.square, "l1": Tensor.abs}[keypoint_loss]
         self.register_buffer("pelvis_regressor", keypoint_regressor[J17_PELVIS].float(), persistent=False)
@@ -61,10 +65,15 @@ class Criterion(nn.Module):
         targets = self.targets(batch)
         if self.stage_weights is None:
             losses = self._losses(outputs, targets)
-            return {"loss": self._weigh(losses), **losses}
-        stages = [self._losses(stage, targets) for stage in (*outputs["aux_outputs"], outputs)]
-        pairs = zip(self.stage_weights, stages, strict=True)
-        return {"loss": sum(weight * self._weigh(losses) for weight, losses in pairs), **stages[-1]}
+            loss = self._weigh(losses)
+        else:
+            stages = [self._losses(stage, targets) for stage in (*outputs["aux_outputs"], outputs)]
+            pairs = zip(self.stage_weights, stages, strict=True)
+            loss, losses = sum(weight * self._weigh(stage) for weight, stage in pairs), stages[-1]
+        if "feature_distance" in outputs:
+            losses["features"] = outputs["feature_distance"].mean()
+            loss = loss + self.w_features * losses["features"]
+        return {"loss": loss, **losses}
 
     @torch.no_grad()
     def targets(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ class Features(NamedTuple):
     pooled: Tensor  # (B, F) one vector for the whole image
     points: Tensor | None = None  # (B, 17, P) fine features at the keypoints below
     keypoints: Tensor | None = None  # (B, 17, 3) COCO keypoints: x, y in the crop frame [-1, 1], confidence
+    trunk8: Tensor | None = None  # (B, C, H, W) stride 8, from which upper stages that learn compute maps and points
 
 
 def network_input(batch: dict) -> Tensor | Features:
@@ -27,13 +28,29 @@ def network_input(batch: dict) -> Tensor | Features:
     if "image" in batch:
         return batch["image"].contiguous(memory_format=torch.channels_last)
     stored = batch["features"]
-    return Features((stored["map16"], stored["map32"]), stored["pooled"], stored["points"], stored["keypoints"])
+    maps, trunk8 = (stored["map16"], stored["map32"]), stored.get("trunk8")
+    return Features(maps, stored["pooled"], stored["points"], stored["keypoints"], trunk8)
 
 
-def sample_bilinear(feature_map: Tensor, xy: Tensor) -> Tensor:
-    """Samples of feature_map (B, C, H, W) at xy (B, N, 2) in [-1, 1] -> (B, N, C); zero outside."""
-    # in float32: bfloat16 coordinates are off by a tenth of a pixel
-    samples = F.grid_sample(feature_map.float(), xy[:, :, None].float(), mode="bilinear", align_corners=True)
+def to_pixel(position: Tensor, length: int, align_corners: bool) -> Tensor:
+    """Coordinates in [-1, 1] along one side of a map -> pixels, 0 at the centre of the first of `length` pixels.
+
+    align_corners: -1 and 1 are the centres of the first and last pixel, as in the published network. Otherwise they are
+    the outer edges, as in labels; the half pixel between an edge and the nearest centre then counts as that centre.
+    """
+    if align_corners:
+        return (position + 1) / 2 * (length - 1)
+    pixel = ((position + 1) * length - 1) / 2
+    return pixel - pixel.clamp(-0.5, 0) - (pixel - (length - 1)).clamp(0, 0.5)
+
+
+def sample_bilinear(feature_map: Tensor, xy: Tensor, align_corners: bool = True) -> Tensor:
+    """feature_map (B, C, H, W) read at xy (B, N, 2) in [-1, 1] -> (B, N, C); zero outside. See `to_pixel`."""
+    xy = xy.float()  # bfloat16 coordinates are off by a tenth of a pixel
+    if not align_corners:
+        sizes = feature_map.shape[:-3:-1]
+        xy = torch.stack([2 * to_pixel(xy[..., i], n, False) / (n - 1) - 1 for i, n in enumerate(sizes)], -1)
+    samples = F.grid_sample(feature_map.float(), xy[:, :, None], mode="bilinear", align_corners=True)
     return samples[..., 0].transpose(1, 2)
 
 
@@ -42,10 +59,11 @@ def pixels(feature_map: Tensor) -> Tensor:
     return feature_map.flatten(2).mT
 
 
-def bilinear_weights(xy: Tensor, size: tuple[int, int]) -> Tensor:
+def bilinear_weights(xy: Tensor, size: tuple[int, int], align_corners: bool = True) -> Tensor:
     """Weights of the pixels of a map of size (H, W) in `sample_bilinear`: xy (B, N, 2) -> (B, N, H W) float32."""
     weights = []
     for position, length in zip(xy.float().unbind(-1), size[::-1], strict=True):
         steps = torch.arange(length, device=xy.device)
-        weights.append((1 - ((position[..., None] + 1) / 2 * (length - 1) - steps).abs()).clamp(min=0))
+        pixel = to_pixel(position, length, align_corners)
+        weights.append((1 - (pixel[..., None] - steps).abs()).clamp(min=0))
     return (weights[1][..., :, None] * weights[0][..., None, :]).flatten(-2)

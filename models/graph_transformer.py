@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.attention import LAYER_NORM_EPS, AttentionLayer
 from models.body_model import NUM_BETAS
-from models.features import Features, bilinear_weights, pixels
+from models.features import Features, bilinear_weights, pixels, to_pixel
 from utils.geometry import rot6d_to_rotmat
 from utils.skeleton import COCO17_TO_SMPL, NUM_JOINTS, NUM_KEYPOINTS
 
@@ -32,8 +32,8 @@ class Window:
     A pixel beyond the border is replaced by the nearest one inside.
     """
 
-    def __init__(self, joints_2d: Tensor, size: int, radius: int):
-        joint = (joints_2d + 1) / 2 * (size - 1)
+    def __init__(self, joints_2d: Tensor, size: int, radius: int, align_corners: bool = True):
+        joint = to_pixel(joints_2d, size, align_corners)
         steps = torch.arange(1 - radius, radius + 1, device=joints_2d.device, dtype=joints_2d.dtype)
         steps = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).flatten(0, 1)
         # nan must not become an address outside the map: it reads the corner, and the loss reports it
@@ -122,9 +122,10 @@ class GraphTransformerBlock(nn.Module):
         point_channels: int = 0,
         make_graph: Callable[[], nn.Module] | None = None,
         joint_embedding: nn.Module | None = None,
+        align_corners: bool = True,
     ):
         super().__init__()
-        self.radius = radius
+        self.radius, self.align_corners = radius, align_corners
         self.project = nn.ModuleList(nn.Conv2d(c, dim, kernel_size=1) for c in map_channels)
         self.norm = nn.ModuleList(nn.LayerNorm(dim, eps=LAYER_NORM_EPS) for _ in map_channels)
         self.joint_feature = nn.Linear(dim, dim)
@@ -163,10 +164,10 @@ class GraphTransformerBlock(nn.Module):
         ]
         # the norm returns float32 under autocast; pixels are many and stay in reduced precision
         maps = [norm(m).to(m.dtype) for m, norm in zip(maps, self.norm, strict=True)]
-        at_joints = self.joint_feature(bilinear_weights(joints_2d, sizes[0]) @ maps[0])
+        at_joints = self.joint_feature(bilinear_weights(joints_2d, sizes[0], self.align_corners) @ maps[0])
         tokens = tokens + torch.cat((at_joints, at_joints.mean(1, keepdim=True).expand(-1, 2, -1)), dim=1)
 
-        window = Window(joints_2d, sizes[0][-1], self.radius)
+        window = Window(joints_2d, sizes[0][-1], self.radius, self.align_corners)
         window_features = window.gather(maps[0])
         scales = [m + self.positions(size).to(m.dtype) for m, size in zip(maps, sizes, strict=True)]
         if self.points is not None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from models.body_model import BodyModel
 from models.features import Features
+from models.movenet_backbone import distance
 from utils.geometry import project
 from utils.skeleton import J17_TO_J14
 
@@ -84,11 +85,16 @@ class MeshRecovery(nn.Module):
         pred_rotmat (B, 24, 3, 3) parent-relative, joint 0 global; pred_betas (B, 10); pred_cam (B, 3) = (s, tx, ty);
         pred_vertices (B, V, 3) and pred_joints (B, 24, 3), metres; pred_joints_2d (B, 24, 2) in [-1, 1];
         pred_keypoints_3d (B, 14, 3) metres and pred_keypoints_2d (B, 14, 2); aux_outputs: such dicts of the earlier
-        stages, the first estimate first; detected_keypoints (B, 17, 3), if the backbone detects any, see `Features`.
+        stages, the first estimate first; detected_keypoints (B, 17, 3), if the backbone detects any, see `Features`;
+        feature_distance (B,), if features are given and upper stages of the backbone learn: mean square by which their
+        features differ from the given ones.
 
         all_stages=False leaves aux_outputs empty and computes only what the last estimate needs.
         """
-        features = image_or_features if isinstance(image_or_features, Features) else self.features(image_or_features)
+        features = self.features(image_or_features)
+        change = {}
+        if isinstance(image_or_features, Features) and features is not image_or_features:
+            change = {"feature_distance": distance(features, image_or_features)}
         rotmat, betas, cam = self.regressor(features.pooled)
         stages = []
         if self.initial_tokens is not None:
@@ -102,11 +108,17 @@ class MeshRecovery(nn.Module):
                 rotmat = rotmat @ rotation
             betas, cam = betas + d_betas, cam + d_cam
         detected = {} if features.keypoints is None else {"detected_keypoints": features.keypoints}
-        return {**self.estimate(rotmat, betas, cam), "aux_outputs": stages, **detected}
+        return {**self.estimate(rotmat, betas, cam), "aux_outputs": stages, **detected, **change}
 
-    def features(self, image: Tensor) -> Features:
-        """image (B, 3, 224, 224) -> features of the backbone; if these are plain maps, the coarsest one is pooled."""
-        output = self.backbone(image)
+    def features(self, image_or_features: Tensor | Features) -> Features:
+        """Image (B, 3, 224, 224) -> features of the backbone; if these are plain maps, the coarsest one is pooled.
+
+        Features of the frozen backbone are returned as they are, or as its upper stages that learn compute them.
+        """
+        if isinstance(image_or_features, Features):
+            frozen = image_or_features
+            return frozen if frozen.trunk8 is None else self.backbone.relearn(frozen)
+        output = self.backbone(image_or_features)
         if isinstance(output, Features):
             return output
         return Features(tuple(output), output[-1].mean((2, 3), dtype=torch.float32))

@@ -5,6 +5,7 @@ stride 4, and the four heads of a CenterNet for poses (Zhou et al., 2019). Batch
 so training and evaluation mode are the same function. `scripts/convert_movenet.py` converts the weights.
 """
 
+import copy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,6 +126,33 @@ class FeaturePyramid(nn.Module):
         p16 = self.smooth[2](_double(p32) + lateral16)
         p8 = self.smooth[1](_double(p16) + lateral8)
         return self.smooth[0](_double(p8) + lateral4), p8, p16, p32
+
+
+class UpperStages(nn.Module):
+    """A copy of MoveNet from stride 8 up, without its heads and its finest map; its weights learn.
+
+    trunk map of stride 8 (B, 56, h, w) -> trunk16, trunk32, top, pyramid8, pyramid16 and pyramid32, as `MoveNet.parts`.
+    """
+
+    def __init__(self, movenet: "MoveNet"):
+        super().__init__()
+        self.stages = copy.deepcopy(movenet.trunk.stages[3:])
+        self.top = copy.deepcopy(movenet.trunk.top)
+        self.laterals = copy.deepcopy(movenet.pyramid.laterals[1:])
+        self.smooth = copy.deepcopy(movenet.pyramid.smooth[1:])
+        self.requires_grad_(True)
+
+    def forward(self, x8: Tensor) -> dict[str, Tensor]:
+        x, outputs = x8, []
+        for stage in self.stages:
+            x = stage(x)
+            outputs.append(x)
+        top = self.top(x)
+        lateral8, lateral16, p32 = (lateral(x) for lateral, x in zip(self.laterals, (x8, outputs[0], top), strict=True))
+        p16 = self.smooth[1](_double(p32) + lateral16)
+        p8 = self.smooth[0](_double(p16) + lateral8)
+        maps = {"trunk16": outputs[1], "trunk32": outputs[2], "top": top}
+        return maps | {"pyramid8": p8, "pyramid16": p16, "pyramid32": p32}
 
 
 class MoveNet(nn.Module):

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.feature_cache import FeatureCache
 from scripts.lib.graph_ablation.run import RECIPE, VARIANTS, Run, execute
 from scripts.lib.graph_ablation.table import describe, table
+from utils.checkpoint import find_checkpoint, load_checkpoint
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
 
@@ -114,14 +115,18 @@ def main():
         raise UserError("nothing to train or to test on: give --features DIR and --test DIR, or --table")
     torch.set_num_threads(args.num_threads)
     folders = {"synthetic": args.test, "pose2sim": args.pose2sim, "photos": args.photos}
-    tests = {name: FeatureCache(folder) for name, folder in folders.items() if folder}
-    people = FeatureCache(args.features, args.people)
+    align_corners = False
+    if args.load_checkpoint:
+        align_corners = load_checkpoint(find_checkpoint(args.load_checkpoint))["config"].get("align_corners", True)
+    tests = {name: FeatureCache(folder, None, align_corners) for name, folder in folders.items() if folder}
+    people = FeatureCache(args.features, args.people, align_corners)
     settings = {
         "visits": args.visits,
         "lr": args.lr,
         "people": len(people),
         "recipe": " ".join(RECIPE),
         "load_checkpoint": args.load_checkpoint,
+        "align_corners": align_corners,
         "device": args.device,
         "tests": {name: len(dataset) for name, dataset in tests.items()},
     }

@@ -7,7 +7,7 @@
     python scripts/cache_features.py --output data/pose2sim --pose2sim DATA_ROOT
     python scripts/cache_features.py --output data/photos --photos DIR                            # see eval_photos.py
 
-70 MB for a thousand people. Synthetic people of the training split are augmented, those of the others are not. Run
+120 MB for a thousand people. Synthetic people of the training split are augmented, those of the others are not. Run
 again to go on after an interruption, or with a larger --num_samples for more.
 """
 
@@ -37,8 +37,8 @@ from utils.paths import ASSETS, MOVENET, MOVENET_STATISTICS, OPEN_BODY
 SHARD = 500  # people
 
 
-def open_synthetic(split: str, seed: int, num_samples: int, assets: str) -> Dataset:
-    return SyntheticDataset(OPEN_BODY, split, seed=seed, num_samples=num_samples, assets=assets)
+def open_synthetic(split: str, seed: int, num_samples: int, assets: str, turned: float) -> Dataset:
+    return SyntheticDataset(OPEN_BODY, split, seed=seed, num_samples=num_samples, assets=assets, turned=turned)
 
 
 def open_pose2sim(data_root: str) -> Dataset:
@@ -51,11 +51,12 @@ def see(backbone, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """images (N, 3, 224, 224), ImageNet-normalised -> features by name."""
     parts = []
     for image in images:  # one by one: what MoveNet makes of one fits a core's cache, of 25 it takes twice as long
-        features = backbone(image[None].contiguous(memory_format=torch.channels_last))
-        parts.append((*features.maps, features.pooled, features.points, features.keypoints))
-    return dict(
-        zip(("map16", "map32", "pooled", "points", "keypoints"), map(torch.cat, zip(*parts, strict=True)), strict=True)
-    )
+        maps, keypoints = backbone.detect(image[None].contiguous(memory_format=torch.channels_last))
+        maps = backbone.standardise(maps)
+        exact, corners = (backbone.features(maps, keypoints, align_corners) for align_corners in (False, True))
+        parts.append((*exact.maps, exact.pooled, exact.points, corners.points, keypoints, exact.trunk8))
+    names = ("map16", "map32", "pooled", "points", "points_corners", "keypoints", "trunk8")
+    return dict(zip(names, map(torch.cat, zip(*parts, strict=True)), strict=True))
 
 
 def make_shard(number: int, folder: Path, open_people: Callable[[], Dataset], provenance: dict) -> int:
@@ -95,6 +96,9 @@ def main():
     )
     parser.add_argument("--split", choices=("train", "val", "test"), default="train")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--turned", type=float, default=0.15, help="share of training people turned by any angle (default: %(default)s)"
+    )
     parser.add_argument("--assets", default=str(ASSETS), help="folder of scripts/fetch_synthetic_assets.sh, or none")
     parser.add_argument("--pose2sim", metavar="DATA_ROOT", help="the set of scripts/build_pose2sim_dataset.py instead")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="annotated photographs instead")
@@ -110,8 +114,8 @@ def main():
         if args.num_samples < SHARD:
             raise UserError(f"--num_samples {args.num_samples}: give at least {SHARD}, one file's worth")
         # whole files only, so that a larger --num_samples can go on from them
-        count, provenance = args.num_samples // SHARD, {"split": args.split, "seed": args.seed}
-        open_people = partial(open_synthetic, args.split, args.seed, SHARD * count, args.assets)
+        count, provenance = args.num_samples // SHARD, {"split": args.split, "seed": args.seed, "turned": args.turned}
+        open_people = partial(open_synthetic, args.split, args.seed, SHARD * count, args.assets, args.turned)
         provenance["assets"] = (Path(args.assets) / "photos").is_dir()
     args.output.mkdir(parents=True, exist_ok=True)
     make_shards(list(range(count)), args.output, open_people, provenance, args.num_workers)

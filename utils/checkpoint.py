@@ -26,12 +26,15 @@ SMPLER_KEY = re.compile(r"(module\.)?(SMPL_predictor|smpl_handler|init_query_lay
 # what a backbone checkpoint lacks, and what one without a graph lacks: that starts fresh
 TRANSFORMER_KEY = re.compile(r"(initial_tokens|blocks)\.")
 GRAPH_KEY = re.compile(r"blocks\.\d+\.(units\.\d+\.graph|joint_embedding)\.")
+# what a checkpoint of a frozen backbone lacks: a copy of its upper stages, which starts as they are
+UPPER_KEY = re.compile(r"backbone\.upper\.")
 # what a config says of the graph
 GRAPH_KEYS = {"graph", "joint_prior", "graph_entries", "prior_seed"}
 # differences in these are told before tensors are compared: the flag to change, by key of the config
 CONFIG_FLAGS = {
     "backbone": "--backbone",
     "hrnet_type": "--hrnet_type",
+    "train_backbone": "--train_backbone",
     "model_type": "--model_type",
     "num_transformers": "--num_transformers",
     "graph": "--graph",
@@ -115,7 +118,8 @@ def load_model_weights(model: nn.Module, path: str | Path, expected_config: dict
     """Fill a network from a checkpoint that fits it, and give back the checkpoint, its `new` keys listed.
 
     expected_config is the network's own. A backbone checkpoint may start an SMPL-Pose network, and one without a graph
-    may start one with a graph (which does nothing before it learns): then, and only then, are tensors left as they are,
+    may start one with a graph (which does nothing before it learns), and one of a frozen backbone may start one whose
+    upper stages learn: then, and only then, are tensors left as they are,
     and named in `new`. A checkpoint may leave out a frozen MoveNet, and says so in its config: the network has it from
     a file of its own. UserError says what does not fit, and leaves nothing to chance.
     """
@@ -126,6 +130,8 @@ def load_model_weights(model: nn.Module, path: str | Path, expected_config: dict
         may_be_new, may_differ = TRANSFORMER_KEY, {"model_type", "num_transformers", *GRAPH_KEYS}
     elif config.get("graph") == "none" != expected_config["graph"]:
         may_be_new, may_differ = GRAPH_KEY, GRAPH_KEYS
+    elif config.get("train_backbone", "auto") == "auto" != expected_config.get("train_backbone", "auto"):
+        may_be_new, may_differ = UPPER_KEY, {"train_backbone"}
     _compare_configs(path, config, expected_config, may_differ)
 
     own = model.state_dict()

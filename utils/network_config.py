@@ -15,6 +15,7 @@ from utils.errors import UserError
 MODEL_TYPES = ("backbone", "SMPL-Pose")
 BACKBONES = ("hrnet", "movenet")
 HRNET_TYPES = ("w18", "w32", "w48")
+TRAIN_BACKBONES = ("auto", "upper")
 GRAPHS = ("adaptive", "static", "none")
 JOINT_PRIORS = ("llm", "kinematic", "shuffled", "none")
 GRAPH_ENTRIES = ("bias", "conv", "embedding")
@@ -59,6 +60,9 @@ FIELDS = {
     "model_type": _choice("SMPL-Pose", *MODEL_TYPES),
     "backbone": _choice("hrnet", *BACKBONES),
     "hrnet_type": _choice("w32", *HRNET_TYPES, None),  # None: another backbone
+    "train_backbone": _choice("auto", *TRAIN_BACKBONES),
+    # how maps are read between pixels; older checkpoints read them as the published network does
+    "align_corners": Field(True, "true or false", lambda value: type(value) is bool),
     "num_transformers": _whole(3, 0, MAX_TRANSFORMERS),
     "graph": _choice("adaptive", *GRAPHS),
     "joint_prior": _choice("llm", *JOINT_PRIORS),

@@ -13,6 +13,7 @@ from utils.network_config import (
     HRNET_TYPES,
     JOINT_PRIORS,
     MODEL_TYPES,
+    TRAIN_BACKBONES,
 )
 from utils.process import PRECISIONS
 
@@ -80,6 +81,19 @@ def get_args_parser() -> argparse.ArgumentParser:
         default="auto",
         help="auto: official COCO weights where pretrained/hrnet has them, else a random start",
     )
+    network.add_argument(
+        "--train_backbone",
+        choices=TRAIN_BACKBONES,
+        default="auto",
+        help="auto: HRNet learns, MoveNet is frozen; upper: a copy of MoveNet's stages above stride 8 learns, too",
+    )
+    network.add_argument(
+        "--align_corners",
+        type=int,
+        choices=(0, 1),
+        help="how maps are read between pixels; 1: -1 and 1 are the centres of the outer pixels, as published; 0: they "
+        "are the outer edges, as in labels (default: that of --load_checkpoint, else 1 for HRNet, 0 for MoveNet)",
+    )
     network.add_argument("--num_transformers", type=positive, default=3, help="graph transformer blocks")
     network.add_argument(
         "--dropout",
@@ -125,6 +139,9 @@ def get_args_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--num_epochs", type=positive, default=100)
     train.add_argument("--lr", type=number(float, above=0), default=2e-4, help="Adam, constant (default: %(default)s)")
+    train.add_argument(
+        "--backbone_lr", type=number(float, above=0), help="rate of the backbone, without weight decay (default: --lr)"
+    )
     train.add_argument("--lr_schedule", choices=("constant", "cosine"), default="constant", help="cosine: down to 0")
     train.add_argument("--warmup_steps", type=count, default=0, help="steps of linear rise to --lr")
     train.add_argument("--weight_decay", type=weight, default=0.0, help="of linear and convolution weights, by AdamW")
@@ -135,6 +152,12 @@ def get_args_parser() -> argparse.ArgumentParser:
     train.add_argument("--w_2dj", type=weight, default=100.0, help="weight of the 2D keypoint loss")
     train.add_argument("--w_3dj", type=weight, default=1000.0, help="weight of the 3D keypoint loss")
     train.add_argument("--w_betas", type=weight, default=0.0, help="weight of the shape loss (default: there is none)")
+    train.add_argument(
+        "--w_features",
+        type=weight,
+        default=0.0,
+        help="with --train_backbone upper: weight of the distance from the frozen features",
+    )
     train.add_argument("--keypoint_loss", choices=("mse", "l1"), default="mse", help="of both keypoint losses")
     train.add_argument("--loss_vertices", type=count, default=0, help="vertices that train; 0: all of the body's")
     train.add_argument(
@@ -168,6 +191,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         raise UserError(
             "--feature_cache holds synthetic people as MoveNet sees them: add --data_mode synthetic --backbone movenet"
         )
+    if args.train_backbone == "upper" and args.backbone != "movenet":
+        raise UserError("--train_backbone upper is for MoveNet: add --backbone movenet, or leave it out")
     if args.fit_keypoints and args.backbone != "movenet":
         raise UserError("--fit_keypoints needs 2D keypoints, which only --backbone movenet sees: leave it out")
     if args.graph != "none" and args.joint_prior == "none" and set(args.graph_entries) == {"embedding"}:

@@ -37,7 +37,8 @@ class SyntheticDataset(Dataset):
     2,000). augment: rotation, zoom and brightness of the published augmentation (default: in training); rotation and
     zoom are those of the camera, so that nothing is interpolated. assets: folder of fetched assets, may be absent.
     size: side of the picture in pixels. clean: without occluders, bystanders and camera faults. with_image_uint8: add
-    `image_uint8` (3, size, size) and `mask` (size, size) bool, the pixels of the person.
+    `image_uint8` (3, size, size) and `mask` (size, size) bool, the pixels of the person. turned: share of the augmented
+    people whose rotation is any angle, so that some are lying or upside down.
     """
 
     def __init__(
@@ -51,13 +52,14 @@ class SyntheticDataset(Dataset):
         size: int = CROP_SIZE,
         clean: bool = False,
         with_image_uint8: bool = False,
+        turned: float = 0.0,
     ):
         if split not in SPLITS:
             raise UserError(f"synthetic split {split!r} does not exist: use one of {', '.join(SPLITS)}")
         self.split, self.seed, self.size, self.clean = split, seed, size, clean
         self.num_samples = num_samples or (100_000 if split == "train" else 2_000)
         self.augment = split == "train" if augment is None else augment
-        self.with_image_uint8 = with_image_uint8
+        self.with_image_uint8, self.turned = with_image_uint8, turned
         self.generator = shared_generator(str(body_file), split, str(assets))
 
     def __len__(self) -> int:
@@ -110,6 +112,8 @@ class SyntheticDataset(Dataset):
         if self.augment:
             drawn = Augmentation.draw(changes)  # its flip is not used: left and right are equally likely anyway
             roll, zoom, gain = np.deg2rad(drawn.rotation_deg), drawn.scale, drawn.gain_rgb
+            if self.turned and changes.random() < self.turned:
+                roll = changes.uniform(-np.pi, np.pi)
         subject = draw_subject(labels, self.generator.body, self.generator.poses(labels), roll, zoom)
         return subject, render_picture(appearance, self.generator, subject, size, zoom_out, gain, self.clean)
 

@@ -36,6 +36,8 @@ def prepare_for_inference(
     model.subsampled_body = None
     if isinstance(model.backbone, MoveNetBackbone):
         model.backbone.movenet = fast_movenet(model.backbone.movenet, device, compile)
+        if model.backbone.upper is not None:
+            _fuse_convolutions(model.backbone.upper, _fuse(device, compile, torch.float32))
     else:
         model.backbone = FastHRNet(model.backbone, _fuse(device, compile, dtype))
     with torch.inference_mode():
@@ -48,12 +50,16 @@ def prepare_for_inference(
 def fast_movenet(movenet: MoveNet, device: torch.device | str, compile: bool = False) -> MoveNet:
     """A float32 copy of MoveNet on the device, with convolutions, additions and activations fused."""
     movenet = copy.deepcopy(movenet).to(device).eval()
-    fuse = _fuse(torch.device(device), compile, torch.float32)
-    for module in list(movenet.modules()):
+    _fuse_convolutions(movenet, _fuse(torch.device(device), compile, torch.float32))
+    return movenet
+
+
+def _fuse_convolutions(network: nn.Module, fuse: Callable[..., FusedConv]):
+    """Replace, in place, MoveNet's convolutions by fused ones."""
+    for module in list(network.modules()):
         for name, conv in list(module.named_children()):
             if isinstance(conv, Conv):  # it may overwrite its second input: only the shortcut uses that tensor
                 setattr(module, name, fuse(conv, conv.activation, outer=conv.outer))
-    return movenet
 
 
 def _fuse(device: torch.device, compile: bool, dtype: torch.dtype) -> Callable[..., FusedConv]:

@@ -128,7 +128,7 @@ class FastBlock(nn.Module):
 
     def __init__(self, block: GraphTransformerBlock, sizes: Sequence[tuple[int, int]], dtype: torch.dtype):
         super().__init__()
-        self.radius, self.dtype = block.radius, dtype
+        self.radius, self.dtype, self.align_corners = block.radius, dtype, block.align_corners
         self.joint_feature, self.embed = block.joint_feature, block.embed
         self.points, self.feedback = block.points, block.feedback
         self.head, self.residual = block.head, block.residual
@@ -156,11 +156,11 @@ class FastBlock(nn.Module):
             norm(project(pixels(feature).to(self.dtype)))
             for feature, project, norm in zip(features.maps, self.project, self.norm, strict=True)
         ]
-        at_joints = bilinear_weights(joints_2d, size).to(self.dtype) @ maps[0]
+        at_joints = bilinear_weights(joints_2d, size, self.align_corners).to(self.dtype) @ maps[0]
         at_joints = self.joint_feature(at_joints.float())
         tokens = tokens + torch.cat((at_joints, at_joints.mean(1, keepdim=True).expand(-1, 2, -1)), dim=1)
 
-        window = Window(joints_2d, size[-1], self.radius)
+        window = Window(joints_2d, size[-1], self.radius, self.align_corners)
         window_features = window.gather(maps[0])
         scales = [one + position for one, position in zip(maps, self.positions, strict=True)]
         if self.points is not None:

@@ -25,7 +25,10 @@ from utils.options import parse_args
 from utils.paths import MOVENET, MOVENET_STATISTICS, OPEN_BODY
 from utils.skeleton import COCO17, J24_TO_J14
 
-SHAPES = {"map16": (200, 14, 14), "map32": (344, 7, 7), "pooled": (1331,), "points": (17, 344), "keypoints": (17, 3)}
+SHAPES = {
+    "map16": (200, 14, 14), "map32": (344, 7, 7), "trunk8": (56, 28, 28), "pooled": (1331,), "points": (17, 344),
+    "points_corners": (17, 344), "keypoints": (17, 3),
+}  # fmt: skip
 
 
 def made_up(count: int, seed: int = 0) -> tuple[dict, dict]:
@@ -48,12 +51,12 @@ def write_folder(folder: Path, counts: list[int]) -> list[tuple[dict, dict]]:
 
 def test_rows_come_back_within_the_step(tmp_path):
     shards = write_folder(tmp_path, [2, 3])
-    cache = FeatureCache(tmp_path)
+    cache = FeatureCache(tmp_path, with_trunk8=True)
     assert len(cache) == 5
     for index, (shard, row) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1), (1, 2))):
         features, labels = ({name: tensor[row] for name, tensor in part.items()} for part in shards[shard])
         found = cache[index]
-        for name in ("map16", "map32", "points"):
+        for name in ("map16", "map32", "points", "trunk8"):
             torch.testing.assert_close(found["features"][name], features[name], atol=STEP / 2 + 1e-6, rtol=0)
         torch.testing.assert_close(found["features"]["pooled"], features["pooled"], atol=2e-3, rtol=1e-3)
         assert torch.equal(found["features"]["keypoints"], features["keypoints"])
@@ -64,6 +67,14 @@ def test_rows_come_back_within_the_step(tmp_path):
     with pytest.raises(UserError, match="has 5 people, not 6"):
         FeatureCache(tmp_path, 6)
     assert len(FeatureCache(tmp_path, 4)) == 4
+
+
+def test_points_are_those_of_the_convention_and_trunk8_comes_only_if_wanted(tmp_path):
+    features, _ = write_folder(tmp_path, [2])[0]
+    for align_corners, name in ((False, "points"), (True, "points_corners")):
+        found = FeatureCache(tmp_path, align_corners=align_corners)[1]["features"]
+        assert set(found) == {"map16", "map32", "pooled", "points", "keypoints"}
+        torch.testing.assert_close(found["points"], features[name][1], atol=STEP / 2 + 1e-6, rtol=0)
 
 
 def test_values_far_out_are_cut_off(tmp_path):
@@ -100,11 +111,12 @@ def damaged_folders(shard: Path):
     yield "cut short", lambda: shard.write_bytes(whole[: len(whole) // 2])
     yield "something else", lambda: shard.write_bytes(b"not a shard")
     some = {name: tensor for name, tensor in tensors.items() if name != "betas"}
-    yield "a tensor is missing", lambda: save_file(some, shard, {"version": "1"})
+    yield "a tensor is missing", lambda: save_file(some, shard, {"version": "2"})
     uneven = tensors | {"betas": torch.zeros(1, 10)}
-    yield "rows do not match", lambda: save_file(uneven, shard, {"version": "1"})
-    yield "an unknown tensor", lambda: save_file(tensors | {"more": torch.zeros(2)}, shard, {"version": "1"})
-    yield "another version", lambda: save_file(tensors, shard, {"version": "0"})
+    yield "rows do not match", lambda: save_file(uneven, shard, {"version": "2"})
+    yield "an unknown tensor", lambda: save_file(tensors | {"more": torch.zeros(2)}, shard, {"version": "2"})
+    for version in ("1", "3"):
+        yield "another version", lambda version=version: save_file(tensors, shard, {"version": version})
     yield "no version", lambda: save_file(tensors, shard)
 
 
@@ -155,7 +167,7 @@ def refused(keep, capsys, *flags: str) -> str:
 
 
 def test_the_script_keeps_what_the_network_sees_and_goes_on(tmp_path, people, keep, capsys):
-    flags = ["--output", str(tmp_path), "--seed=5", "--assets=none"]
+    flags = ["--output", str(tmp_path), "--seed=5", "--assets=none", "--turned=0"]
     keep(*flags, "--num_samples=5")  # the odd one waits for a whole file
     cache = FeatureCache(tmp_path)
     rows = [people[i] for i in range(4)]
@@ -164,11 +176,20 @@ def test_the_script_keeps_what_the_network_sees_and_goes_on(tmp_path, people, ke
         assert all(torch.equal(kept[name], row[name]) for name in LABELS)
     backbone = build_movenet_backbone(MOVENET, MOVENET_STATISTICS)
     seen = cache_features.see(backbone, torch.stack([row["image"] for row in rows]))
-    kept = {name: torch.stack([row["features"][name] for row in cache]) for name in seen}
-    for name in ("map16", "map32", "points"):  # bfloat16 differs a little between batches of two and of four
+    shards = [load_file(shard_path(tmp_path, number)) for number in (0, 1)]
+    kept = {name: decode(torch.cat([shard[name] for shard in shards])) for name in seen}
+    for name in (
+        "map16",
+        "map32",
+        "points",
+        "points_corners",
+        "trunk8",
+    ):  # bfloat16 differs a little between batches of two and of four
         assert (kept[name] - seen[name].clamp(-127 * STEP, 127 * STEP)).abs().mean() < STEP
     assert (kept["keypoints"] - seen["keypoints"]).abs().mean() < 0.02
-    assert read_provenance(shard_path(tmp_path, 1)) == {"split": "train", "seed": 5, "assets": False, "first": 2}
+    assert read_provenance(shard_path(tmp_path, 1)) == {
+        "split": "train", "seed": 5, "turned": 0.0, "assets": False, "first": 2,
+    }  # fmt: skip
 
     first, second = (shard_path(tmp_path, number) for number in (0, 1))
     written, content = first.stat().st_mtime_ns, load_file(second)
@@ -176,7 +197,7 @@ def test_the_script_keeps_what_the_network_sees_and_goes_on(tmp_path, people, ke
     keep(*flags, "--num_samples=4")
     assert first.stat().st_mtime_ns == written
     assert all(torch.equal(decode(tensor), decode(content[name])) for name, tensor in load_file(second).items())
-    assert "--seed differs" in refused(keep, capsys, *flags[:2], "--seed=6", "--assets=none", "--num_samples=4")
+    assert "--seed differs" in refused(keep, capsys, *flags[:2], "--seed=6", *flags[3:], "--num_samples=4")
 
 
 def test_impossible_wishes_of_the_script(tmp_path, keep, capsys):

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+import datasets.synthetic.dataset as dataset_module
 from datasets.augment import move_keypoints_2d, move_keypoints_3d, move_pose
 from datasets.synthetic import OCCLUDED, SyntheticDataset
 from datasets.synthetic.assets import load_assets
@@ -14,7 +15,7 @@ from datasets.synthetic.raster.rasterizer import perspective, rasterize
 from utils.crop import crop_matrix
 from utils.errors import UserError
 from utils.paths import OPEN_BODY
-from utils.skeleton import J24_FLIP, J24_LIMBS, J24_PELVIS
+from utils.skeleton import J24, J24_FLIP, J24_LIMBS, J24_PELVIS
 
 BODY = OPEN_BODY
 SIZE = 224
@@ -111,6 +112,22 @@ def test_samples_look_as_they_always_did():
     greys = cv2.resize(row["image_uint8"].float().mean(0).numpy(), (4, 4), interpolation=cv2.INTER_AREA)
     np.testing.assert_allclose(greys, GREYS, atol=0.5)  # another processor rounds other last digits
     np.testing.assert_allclose(row["keypoints_2d"][[0, 5], :2], ANKLES, atol=1e-3)
+
+
+def test_turned_people_are_seen_at_every_angle(monkeypatch):
+    """Their keypoints in the camera frame say so; the others are as without."""
+    monkeypatch.setattr(dataset_module, "render_picture", lambda *_: None)
+
+    def angles(turned):
+        dataset = SyntheticDataset(BODY, "train", assets=Path("/nonexistent"), turned=turned, num_samples=200)
+        points = np.stack([dataset._draw(i, 0, 224)[0].keypoints_3d() for i in range(200)])
+        trunk = points[:, J24.index("Neck")] - points[:, J24_PELVIS]
+        return np.degrees(np.arctan2(trunk[:, 0], -trunk[:, 1]))
+
+    never, some, always = angles(0), angles(0.2), angles(1)
+    assert np.histogram(always, 4, (-180, 180))[0].min() > 30
+    assert (np.abs(never) > 120).mean() < 0.05
+    assert 0.7 < (never == some).mean() < 0.9
 
 
 @pytest.mark.parametrize(

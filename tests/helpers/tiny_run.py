@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from datasets.feature_cache import LABELS, shard_path, write_shard
-from models.movenet_backbone import MoveNetBackbone
+from models.movenet_backbone import PARTS, MoveNetBackbone
 from tests.helpers.tiny_data import write_body
 from utils.checkpoint import read_checkpoint
 from utils.train.logger import _read_records
@@ -30,6 +30,7 @@ def make_place(place: Path, **labels: torch.Tensor) -> Path:
     c16, c32 = MoveNetBackbone.map_channels
     features = {"map16": draw(c16, 14, 14), "map32": draw(c32, 7, 7), "pooled": draw(MoveNetBackbone.pooled_channels)}
     features |= {"points": draw(17, MoveNetBackbone.point_channels), "keypoints": draw(17, 3).clamp(-1, 1)}
+    features |= {"points_corners": features["points"], "trunk8": draw(PARTS["trunk8"], 28, 28)}
     shapes = {"keypoints_2d": (24, 3), "keypoints_3d": (24, 4), "pose": (72,), "betas": (10,)}
     labels = {name: labels.get(name, draw(*shapes[name]).abs() * 0.3) for name in LABELS}
     (place / "cache").mkdir()

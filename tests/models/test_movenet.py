@@ -105,12 +105,15 @@ def test_backbone_features(movenet, image):
     torch.testing.assert_close(backbone.train()(picture).maps[0], features.maps[0])
 
 
-def test_points_are_sampled_at_the_keypoints(movenet, image):
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_points_are_sampled_at_the_keypoints(image, align_corners):
     """The stride-16 part of a point lies between the four cells around its keypoint."""
-    features = build_movenet_backbone(WEIGHTS, STATISTICS)(image)
+    features = build_movenet_backbone(WEIGHTS, STATISTICS, align_corners=align_corners)(image)
     coarse = features.maps[0]
     size = coarse.shape[-1]
-    cell = ((features.keypoints[0, :, :2] + 1) / 2 * (size - 1)).floor().long().clamp(0, size - 2)
+    position = features.keypoints[0, :, :2] + 1
+    pixel = position / 2 * (size - 1) if align_corners else (position * size - 1) / 2
+    cell = pixel.floor().long().clamp(0, size - 2)
     for point, (x, y) in zip(features.points[0, :, -coarse.shape[1] :], cell.tolist(), strict=True):
         around = coarse[0, :, y : y + 2, x : x + 2].flatten(1)
         assert (point >= around.amin(1) - 1e-4).all() and (point <= around.amax(1) + 1e-4).all()

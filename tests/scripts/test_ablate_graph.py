@@ -31,6 +31,7 @@ def write_people(folder, count: int, seed: int = 0, flags: bool = True):
 
     features = {"map16": random(200, 14, 14), "map32": random(344, 7, 7), "pooled": random(1331)}
     features |= {"points": random(17, 344), "keypoints": random(17, 3).clamp(-1, 1)}
+    features |= {"points_corners": random(17, 344), "trunk8": random(56, 28, 28)}
     labels = {"keypoints_2d": random(24, 3), "keypoints_3d": random(24, 4), "pose": 0.3 * random(72)}
     labels |= {"betas": random(10)}
     labels["keypoints_2d"][..., 2] = labels["keypoints_3d"][..., 3] = 1

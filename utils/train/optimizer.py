@@ -7,20 +7,28 @@ import torch
 from torch import Tensor, nn
 
 
-def build_optimizer(model: nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
+def build_optimizer(
+    model: nn.Module, lr: float, weight_decay: float = 0.0, backbone_lr: float | None = None
+) -> torch.optim.Optimizer:
     """Adam; with weight decay, AdamW (Loshchilov and Hutter, ICLR 2019).
 
     Only weights of linear and convolution layers decay: biases, norms, gates and position tables do not. The optimiser
-    is fused, and can skip a step by a flag on the device (update.py).
+    is fused, and can skip a step by a flag on the device (update.py). backbone_lr: the rate of `model.backbone`
+    (default: lr), whose weights then do not decay either, because they do not start near zero; `lr_scale` of its group
+    is the ratio to lr, see `set_lr`.
     """
-    if not weight_decay:
+    if not weight_decay and backbone_lr is None:
         return torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     decayed = {id(module.weight) for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d))}
-    parameters = list(model.parameters())
+    backbone = set() if backbone_lr is None else {id(p) for p in model.backbone.parameters()}
+    parameters = [p for p in model.parameters() if id(p) not in backbone]
     groups = [
         {"params": [p for p in parameters if id(p) in decayed], "weight_decay": weight_decay},
         {"params": [p for p in parameters if id(p) not in decayed], "weight_decay": 0.0},
     ]
+    if backbone:
+        rate = {"lr": backbone_lr, "lr_scale": backbone_lr / lr}
+        groups.append({"params": list(model.backbone.parameters()), "weight_decay": 0.0, **rate})
     return torch.optim.AdamW(groups, lr=lr, fused=True)
 
 
@@ -66,6 +74,6 @@ def lr_factor(step: int, total_steps: int, warmup_steps: int = 0, schedule: str 
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float):
-    """Set the learning rate of every parameter group."""
+    """Set the learning rate of every parameter group: lr, times its `lr_scale` if it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_scale", 1.0)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from main import add_gradient
 from models.build import build_model
-from models.movenet_backbone import MoveNetBackbone
+from models.movenet_backbone import PARTS, MoveNetBackbone
 from utils.options import parse_args
 from utils.train.batches import to_device
 from utils.train.optimizer import build_optimizer
@@ -53,7 +53,8 @@ class Trainee:
         """Noise for images or features, labels of plausible size; on the device."""
         rows = random_rows(size) | ({} if self.recipe == "movenet" else {"image": torch.randn(size, 3, 224, 224)})
         if self.recipe == "movenet":
-            rows["features"] = random_features(size)
+            features = random_features(size)
+            rows["features"] = {name: features[name] for name in ("map16", "map32", "pooled", "points", "keypoints")}
         return to_device(rows, self.device)
 
 
@@ -65,11 +66,13 @@ def random_rows(size: int) -> dict[str, Tensor]:
 
 
 def random_features(size: int) -> dict[str, Tensor]:
-    """What MoveNet might make of so many images (datasets/feature_cache.py)."""
+    """Features of so many images, as a shard of datasets/feature_cache.py has them, at random."""
     channels16, channels32 = MoveNetBackbone.map_channels
     features = {"map16": torch.randn(size, channels16, 14, 14), "map32": torch.randn(size, channels32, 7, 7)}
     features |= {"pooled": torch.randn(size, MoveNetBackbone.pooled_channels)}
     return features | {
         "points": torch.randn(size, 17, MoveNetBackbone.point_channels),
+        "points_corners": torch.randn(size, 17, MoveNetBackbone.point_channels),
+        "trunk8": torch.randn(size, PARTS["trunk8"], 28, 28),
         "keypoints": torch.randn(size, 17, 3).clamp(-1, 1),
     }

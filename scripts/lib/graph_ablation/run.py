@@ -124,6 +124,7 @@ def execute(run: Run, people: Dataset, tests: dict[str, Dataset], settings: dict
     """Train and measure -> what the run's file holds."""
     started = time.perf_counter()
     flags = [*RECIPE, *VARIANTS[run.variant], f"--lr={settings['lr']}", f"--seed={run.seed}"]
+    flags.append(f"--align_corners={int(settings.get('align_corners', False))}")
     options = parse_args([*flags, f"--prior_seed={run.seed}"])
     num_people = round(run.share * len(people))
     if num_people < options.batch_size:
