@@ -126,7 +126,7 @@ def prepare_training(args: Namespace, model, criterion, checkpoints, newest, che
     loader = make_loader(args, "train")
     optimizer = build_optimizer(model, args.lr, args.weight_decay, args.backbone_lr)
     average = RunningAverage(model, args.ema) if args.ema else None
-    update = Update(optimizer, average, args.clip_grad, scaled=args.precision == "fp16")
+    update = Update(model, optimizer, average, args.clip_grad, scaled=args.precision == "fp16")
     state = RunState(model, update, len(loader), args.batch_size)
     if newest:
         state.restore(checkpoint, newest, vars(args), device)
@@ -206,7 +206,7 @@ def train_one_epoch(run: TrainingRun) -> bool:
         losses, part, outputs = add_gradient(run.model, run.criterion, batch, state.update, run.device, args)
         factor = lr_factor(step, args.num_epochs * len(run.loader), args.warmup_steps, args.lr_schedule)
         set_lr(state.update.optimizer, args.lr * factor)
-        outcome = state.update.step(unwrap(run.model))
+        outcome = state.update.step()
         state.add_losses(losses, outcome)
         state.step += 1
         stop = run.stop(run.interrupted())

@@ -36,11 +36,13 @@ def network() -> nn.Module:
 
 def make(scaled=False, clip_grad=0.0, ema=0.9) -> tuple[nn.Module, Update]:
     model = network()
-    return model, Update(build_optimizer(model, 0.1, 0.01), RunningAverage(model, ema), clip_grad, scaled)
+    return model, Update(model, build_optimizer(model, 0.1, 0.01), RunningAverage(model, ema), clip_grad, scaled)
 
 
-def losses_of(model, seed: int, spoil: float = 0.0) -> dict:
+def losses_of(model, seed: int, spoil: float = 0.0, pixel: float | None = None) -> dict:
     x = torch.randn(5, 3, generator=torch.Generator().manual_seed(seed))
+    if pixel is not None:
+        x[2, 1] = pixel
     value = model(x).square().mean()
     return {"loss": value, "part": value.detach() + spoil}
 
@@ -60,15 +62,52 @@ def test_a_step_that_is_not_finite_has_not_been(spoil):
     for seed, odd in ((0, False), (1, True), (2, True), (3, False)):
         before = content(update) if odd else None
         update.backward(losses_of(model, seed, spoil if odd else 0.0))
-        outcome = update.step(model)
+        outcome = update.step()
         assert bool(outcome.applied) is not odd and bool(outcome.nonfinite) is odd
         if odd:
             assert all(torch.equal(value, before[key]) for key, value in content(update).items())
         else:
             without.backward(losses_of(other, seed))
-            without.step(other)
+            without.step()
     assert all(torch.equal(value, content(without)[key]) for key, value in content(update).items())
     assert int(update.average.n_averaged) == 2
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("cause", ["pixel", "overflow"])
+def test_a_skipped_step_leaves_batch_norm_as_it_was(scaled, cause):
+    """The forward pass changes the statistics first; those of the average and of later steps must not notice."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 4), nn.BatchNorm1d(4))
+    other = copy.deepcopy(model)
+    update, without = (
+        Update(network, build_optimizer(network, 0.1, 0.01), RunningAverage(network, 0.9), 0.0, scaled)
+        for network in (model, other)
+    )
+    for seed in range(4):
+        if seed in (1, 3):
+            before = {key: value.clone() for key, value in model.state_dict().items()}
+            for _ in range(2):  # a batch in two parts changes them twice
+                update.backward(losses_of(model, seed, pixel=NAN if cause == "pixel" else None), 0.5)
+            assert not torch.equal(model[1].num_batches_tracked, before["1.num_batches_tracked"])
+            model[0].weight.grad[0, 0] = INF
+            assert not update.step().applied
+            assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+            update.scale.mul_(2 if scaled else 1)
+        for network, one in ((model, update), (other, without)):
+            one.backward(losses_of(network, seed))
+            assert one.step().applied
+    for mine, expected in ((model, other), (update.average.module, without.average.module)):
+        for key, value in mine.state_dict().items():
+            assert torch.equal(value, expected.state_dict()[key]), key
+    assert int(model[1].num_batches_tracked) == 4
+
+    resumed = Update(model, build_optimizer(model, 0.1, 0.01), RunningAverage(model, 0.9), 0.0, scaled)
+    model.load_state_dict(before)
+    resumed.load_state_dict(copy.deepcopy(update.state_dict()))
+    resumed.backward(losses_of(model, 0, pixel=NAN))
+    resumed.step()
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("clip_grad", [0.0, 0.05, 1e3])
@@ -82,7 +121,7 @@ def test_it_is_the_textbook_step(clip_grad, scaled):
     adam = torch.optim.AdamW(groups, lr=0.1, foreach=False)
     for seed in range(20):
         update.backward(losses_of(model, seed))
-        update.step(model)
+        update.step()
         adam.zero_grad()
         losses_of(plain, seed)["loss"].backward()
         if clip_grad:
@@ -96,15 +135,15 @@ def test_the_scale_falls_at_an_overflow_and_rises_in_peace():
     model, update = make(scaled=True)
     update.backward(losses_of(model, 0))
     model[0].weight.grad[0, 0] = INF
-    outcome = update.step(model)
+    outcome = update.step()
     assert not outcome.applied and not outcome.nonfinite and update.scale == START_SCALE / 2
     update.steps_since.fill_(STEPS_TO_GROW - 2)
     for factor in (1, 2, 2):
         update.backward(losses_of(model, 0))
-        assert update.step(model).applied and update.scale == factor * START_SCALE / 2
+        assert update.step().applied and update.scale == factor * START_SCALE / 2
     for _ in range(20):  # nothing is scaled up any more: this is no overflow
         update.backward(losses_of(model, 0, NAN))
-        outcome = update.step(model)
+        outcome = update.step()
     assert outcome.nonfinite and update.scale == 1
 
     other, again = make(scaled=True)
@@ -112,7 +151,7 @@ def test_the_scale_falls_at_an_overflow_and_rises_in_peace():
     again.load_state_dict(copy.deepcopy(update.state_dict()))
     for network, one in ((model, update), (other, again)):
         one.backward(losses_of(network, 5))
-        one.step(network)
+        one.step()
     assert all(torch.equal(value, content(again)[key]) for key, value in content(update).items())
     assert torch.equal(update.scale, again.scale) and torch.equal(update.steps_since, again.steps_since)
 
@@ -127,7 +166,7 @@ def test_a_checkpoint_of_an_optimizer_without_fused_kernels_goes_on_fused():
     update.load_state_dict(update.state_dict() | {"optimizer": old.state_dict()})
     before = content(update)
     update.backward(losses_of(model, 1, NAN))
-    update.step(model)
+    update.step()
     assert all(torch.equal(value, before[key]) for key, value in content(update).items())
 
 
@@ -171,7 +210,7 @@ MOVENET = ("--backbone=movenet", "--num_transformers=2", "--stage_weights", "1",
 
 
 def gradient(model, criterion, args, batch) -> list[torch.Tensor]:
-    update = Update(build_optimizer(unwrap(model), 1e-3))
+    update = Update(unwrap(model), build_optimizer(unwrap(model), 1e-3))
     program.add_gradient(model, criterion, batch, update, CPU, args)
     return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
@@ -203,18 +242,18 @@ def test_gradients_survive_short_formats(place, precision):
     expected = gradient(without_chance(model), criterion, args, batch)
     model.zero_grad()
     args.precision = precision
-    update = Update(build_optimizer(model, 1e-3), scaled=precision == "fp16")
+    update = Update(model, build_optimizer(model, 1e-3), scaled=precision == "fp16")
     update.scale.clamp_(max=64)
     for _ in range(16):  # of made-up labels the gradient is large: until it fits
         losses, _, outputs = program.add_gradient(model, criterion, batch, update, CPU, args)
         if all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None):
             break
-        assert precision == "fp16" and not update.step(model).nonfinite
+        assert precision == "fp16" and not update.step().nonfinite
     assert losses["loss"].dtype == outputs["pred_rotmat"].dtype == outputs["pred_vertices"].dtype == torch.float32
     found = [parameter.grad / update.scale for parameter in model.parameters() if parameter.grad is not None]
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == torch.float32 and (a - b).norm() < 0.1 * b.norm() + 1e-4 * max(e.norm() for e in expected)
-    assert update.step(model).applied
+    assert update.step().applied
 
 
 def accumulate(process: int, place, port: int, results):
@@ -235,9 +274,9 @@ def accumulate(process: int, place, port: int, results):
         found = torch.cat([part.flatten() for part in found]).numpy()  # a copy
         if process == 1:
             own["pose"][0] = NAN
-        update = Update(build_optimizer(model, 1e-3))
+        update = Update(model, build_optimizer(model, 1e-3))
         losses, _, _ = program.add_gradient(model, criterion, own, update, CPU, args)
-        spoilt = not losses["loss"].isfinite(), not update.step(unwrap(model)).applied
+        spoilt = not losses["loss"].isfinite(), not update.step().applied
         results.put((process, found, flags, spoilt))
 
 
@@ -296,7 +335,7 @@ def tensors(value):
 def train_a_step(state, criterion, watch, batch, device, args):
     losses, _, _ = program.add_gradient(state.model, criterion, batch, state.update, device, args)
     program.set_lr(state.update.optimizer, 1e-4)
-    outcome = state.update.step(state.model)
+    outcome = state.update.step()
     state.add_losses(losses, outcome)
     watch.add(outcome.nonfinite, state.step, losses, batch)
 
@@ -311,7 +350,7 @@ def test_a_step_never_waits_for_the_device(place, tmp_path, monkeypatch, backbon
     flags = "--clip_grad=1", "--loss_vertices=50", "--num_transformers=2", "--accumulate_steps=2"
     args, model, criterion = build(place, *backbone, *(flags if "movenet" in backbone[0] else flags[:3]))
     model, criterion = model.to(meta).train(), criterion.to(meta).train()
-    update = Update(build_optimizer(model, 1e-3, 0.01), RunningAverage(model, 0.99), 1.0, scaled=True)
+    update = Update(model, build_optimizer(model, 1e-3, 0.01), RunningAverage(model, 0.99), 1.0, scaled=True)
     state, watch = RunState(model, update, 10, 4), NonfiniteLog(tmp_path, 10)
     batch = to_device(batch_of(4, movenet="movenet" in backbone[0]), meta)
     with NoWaiting((*model.buffers(), *criterion.buffers())):
@@ -345,7 +384,7 @@ def test_a_step_on_a_gpu_never_synchronises(place, tmp_path, backbone, precision
         place, *backbone, "--clip_grad=1", "--accumulate_steps=2", f"--precision={precision}"
     )
     model, criterion = model.to(device).train(), criterion.to(device).train()
-    update = Update(build_optimizer(model, 1e-3, 0.01), RunningAverage(model, 0.99), 1.0, precision == "fp16")
+    update = Update(model, build_optimizer(model, 1e-3, 0.01), RunningAverage(model, 0.99), 1.0, precision == "fp16")
     state, watch = RunState(model, update, 10, 4), NonfiniteLog(tmp_path, 10)
     batch = batch_of(4, movenet="movenet" in backbone[0])
     batches = [{name: v.pin_memory() if isinstance(v, torch.Tensor) else v for name, v in batch.items()}] * 3

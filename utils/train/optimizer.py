@@ -42,11 +42,14 @@ class RunningAverage(nn.Module):
     def __init__(self, model: nn.Module, decay: float):
         super().__init__()
         self.module, self.decay = copy.deepcopy(model).requires_grad_(False), decay
+        # listed once: collecting hundreds of tensors by name takes longer than averaging them
+        self._weights = [*self.module.parameters()], [*model.parameters()]
+        self._copied = _saved_buffers(self.module), _saved_buffers(model)
         device = next(model.parameters()).device
         self.register_buffer("n_averaged", torch.zeros((), dtype=torch.long, device=device))
 
     @torch.no_grad()
-    def update_parameters(self, model: nn.Module, applied: Tensor | None = None):
+    def update_parameters(self, applied: Tensor | None = None):
         """Average in the weights of the network after a step; applied () bool on its device: False skips the step.
 
         Buffers, such as the statistics of batch norm, are copied, not averaged.
@@ -54,13 +57,16 @@ class RunningAverage(nn.Module):
         n = self.n_averaged.float()
         keep = ((1 + n) / (10 + n)).clamp(max=self.decay) * (n > 0)
         share = 1 - keep if applied is None else (1 - keep) * applied
-        averaged, current = list(self.module.parameters()), list(model.parameters())
+        averaged, current = self._weights
         torch._foreach_lerp_(averaged, current, [share] * len(current))
-        own, new = (network.state_dict(keep_vars=True) for network in (self.module, model))
-        for name, value in own.items():
-            if not isinstance(value, nn.Parameter):
-                value.copy_(new[name])
+        if self._copied[0]:
+            torch._foreach_copy_(*self._copied)
         self.n_averaged += 1 if applied is None else applied
+
+
+def _saved_buffers(model: nn.Module) -> list[Tensor]:
+    """The buffers that a checkpoint holds."""
+    return [value for value in model.state_dict(keep_vars=True).values() if not isinstance(value, nn.Parameter)]
 
 
 def lr_factor(step: int, total_steps: int, warmup_steps: int = 0, schedule: str = "constant") -> float:

@@ -1,6 +1,7 @@
 """One optimiser step: scaled gradients, clipping, and nonfinite steps skipped on the device.
 
-Nothing here waits for the device: torch.amp.GradScaler would read a number in every step.
+A skipped step changes nothing: no weight, no average, no statistics of batch norm. Nothing here waits for the device:
+torch.amp.GradScaler would read a number in every step.
 """
 
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from utils.train.norm_statistics import NormStatistics
 from utils.train.optimizer import RunningAverage
 
 START_SCALE = 2.0**16
@@ -24,13 +26,15 @@ class Outcome(NamedTuple):
 class Update:
     """Adds up gradients, clips them and applies the optimiser's step, unless a loss or the gradient is nonfinite.
 
-    optimizer: fused (build_optimizer), so that a flag on the device can skip the step. average: of the weights, or
-    None. clip_grad: largest norm of the gradient; 0: no limit. scaled: losses are scaled up while the gradient stays
-    finite, so that small gradients do not vanish in float16 (Micikevicius et al., ICLR 2018).
+    model: the network, not its data-parallel wrapper. optimizer: fused (build_optimizer), so that a flag on the device
+    can skip the step. average: of the weights, or None. clip_grad: largest norm of the gradient; 0: no limit. scaled:
+    losses are scaled up while the gradient stays finite, so that small gradients do not vanish in float16 (Micikevicius
+    et al., ICLR 2018).
     """
 
     def __init__(
         self,
+        model: nn.Module,
         optimizer: torch.optim.Optimizer,
         average: RunningAverage | None = None,
         clip_grad: float = 0.0,
@@ -39,6 +43,7 @@ class Update:
         self.optimizer, self.average = optimizer, average
         self.clip_grad, self.scaled = clip_grad, scaled
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.statistics = NormStatistics(model)
         device = self.parameters[0].device
         self.scale = torch.full((), START_SCALE if scaled else 1.0, device=device)
         self.steps_since = torch.zeros((), device=device)  # since the last change of the scale or overflow
@@ -51,7 +56,7 @@ class Update:
         finite = torch.stack([loss.detach() for loss in losses.values()]).isfinite().all()
         losses["loss"].backward(torch.where(finite, self.scale * share, torch.nan))
 
-    def step(self, model: nn.Module) -> Outcome:
+    def step(self) -> Outcome:
         """Apply the step and reset the gradient."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = nn.utils.get_total_norm(gradients) / self.scale
@@ -62,8 +67,9 @@ class Update:
             self.optimizer.grad_scale = self.scale * (norm / (self.clip_grad or torch.inf)).clamp(min=1)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.statistics.settle(applied)
         if self.average is not None:
-            self.average.update_parameters(model, applied)
+            self.average.update_parameters(applied)
         nonfinite = ~applied & (self.scale <= 1)
         if self.scaled:
             self._rescale(applied)
@@ -84,7 +90,8 @@ class Update:
         return state
 
     def load_state_dict(self, state: dict):
-        """Restore from a checkpoint, also one of an optimiser that was not fused."""
+        """Restore from a checkpoint, also one of an optimiser that was not fused; the network is restored already."""
+        self.statistics.save()
         optimizer = state["optimizer"]
         groups = [group | {"fused": True, "foreach": None} for group in optimizer["param_groups"]]
         self.optimizer.load_state_dict(optimizer | {"param_groups": groups})

@@ -45,9 +45,9 @@ class Trainee:
         """What main.py does with a batch."""
         if self.update is None:
             optimizer = build_optimizer(self.model, self.args.lr, self.args.weight_decay)
-            self.update = Update(optimizer, None, self.args.clip_grad, self.args.precision == "fp16")
+            self.update = Update(self.model, optimizer, None, self.args.clip_grad, self.args.precision == "fp16")
         add_gradient(self.model, self.criterion, batch, self.update, self.device, self.args)
-        self.update.step(self.model)
+        self.update.step()
 
     def batch(self, size: int) -> dict:
         """Noise for images or features, labels of plausible size; on the device."""

@@ -94,7 +94,7 @@ def train(model: nn.Module, criterion: Criterion, loader: DataLoader, num_steps:
         set_lr(optimizer, options.lr * lr_factor(step, num_steps, options.warmup_steps, options.lr_schedule))
         nn.utils.clip_grad_norm_(model.parameters(), options.clip_grad)
         optimizer.step()
-        average.update_parameters(model)
+        average.update_parameters()
     return average.module
 
 
