@@ -16,7 +16,8 @@ from scipy.spatial.transform import Rotation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.poses.library import joint_positions, mirror, remove_heading, save_pose_library
+from datasets.poses.kinematics import joint_positions
+from datasets.poses.library import mirror, remove_heading, save_pose_library
 from datasets.poses.self_contact import penetration
 from scripts.lib.pose_library.motion_clips import Clip, read_bvh, read_deepmimic, read_pmd_rest, read_psa
 from scripts.lib.pose_library.retarget import retarget

@@ -1,4 +1,4 @@
-"""The pose library: its files, mirroring and forward kinematics.
+"""The pose library: its files, mirroring and removal of the heading.
 
 A pose is (24, 3) axis-angle, radians, parent-relative, in SMPL's convention. Row 0 is the orientation of the pelvis
 in the canonical frame (y up, the person faces +z, left at +x) without heading, that is, without rotation about y.
@@ -17,7 +17,7 @@ from utils.errors import UserError
 from utils.files import atomic_path
 from utils.paths import META_DATA
 from utils.safe_load.limits import check_arrays
-from utils.skeleton import SMPL_FLIP, SMPL_PARENTS
+from utils.skeleton import SMPL_FLIP
 
 LIBRARY_FILES = ("poses.npz", "poses_0ad_cc_by_sa.npz")
 
@@ -93,28 +93,6 @@ def save_pose_library(
 def mirror(poses: np.ndarray) -> np.ndarray:
     """Mirrored poses (..., 24, 3): left and right are swapped, y and z of the axis-angles are negated."""
     return poses[..., SMPL_FLIP, :] * np.array((1, -1, -1), poses.dtype)
-
-
-# Joints by depth in the tree, so that a whole level is rotated in one product.
-_LEVELS = []
-for _joint, _parent in enumerate(SMPL_PARENTS):
-    _depth = 0 if _parent < 0 else 1 + next(d for d, level in enumerate(_LEVELS) if _parent in level)
-    _LEVELS += [[]] * (_depth == len(_LEVELS))
-    _LEVELS[_depth] = [*_LEVELS[_depth], _joint]
-_LEVELS = tuple((np.array(level), np.array([SMPL_PARENTS[j] for j in level])) for level in _LEVELS[1:])
-
-
-def joint_positions(poses: np.ndarray, rest_joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """poses (..., 24, 3), rest_joints (24, 3) metres -> joint positions (..., 24, 3), pelvis at the origin, and global
-    rotations (..., 24, 3, 3)."""
-    shape = poses.shape[:-1]
-    rotations = Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(*shape, 3, 3)
-    positions = np.zeros((*shape, 3))
-    for joints, parents in _LEVELS:
-        offset = rotations[..., parents, :, :] @ (rest_joints[joints] - rest_joints[parents])[..., None]
-        positions[..., joints, :] = positions[..., parents, :] + offset[..., 0]
-        rotations[..., joints, :, :] = rotations[..., parents, :, :] @ rotations[..., joints, :, :]
-    return positions, rotations
 
 
 def remove_heading(rotation: np.ndarray) -> np.ndarray:

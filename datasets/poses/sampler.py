@@ -9,7 +9,8 @@ import zlib
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from datasets.poses.library import PoseLibrary, joint_positions, load_pose_library, mirror, remove_heading
+from datasets.poses.kinematics import joint_positions
+from datasets.poses.library import PoseLibrary, load_pose_library, mirror, remove_heading
 from datasets.poses.rules import ARM, LEG, SPINE, UPPER, J, left_arm, lower_body, spine
 from datasets.poses.self_contact import penetration
 from utils.skeleton import SMPL_FLIP, SMPL_JOINTS

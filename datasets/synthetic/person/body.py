@@ -11,15 +11,16 @@ from numba import njit
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
+from datasets.poses.kinematics import forward_kinematics
 from utils.errors import UserError
 from utils.safe_load.limits import check_arrays
-from utils.skeleton import SMPL_PARENTS
 
 REQUIRED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "f", "j17_regressor", "j24_regressor")
 
 
 def rotvec_to_rotmat(rotvec: ArrayLike) -> np.ndarray:
     """Axis-angle (..., 3) radians -> rotation matrices (..., 3, 3), by Rodrigues' formula in double precision."""
+    # not by scipy, whose last bits differ: cached features belong to exactly these pictures and labels
     rotvec = np.asarray(rotvec, np.float64)
     angle = np.linalg.norm(rotvec, axis=-1)[..., None, None]
     x, y, z = np.moveaxis(rotvec / np.maximum(angle[..., 0], 1e-12), -1, 0)
@@ -132,17 +133,9 @@ class Body:
     def transforms(self, rotmat: np.ndarray, rest_joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Parent-relative rotations (24, 3, 3), rest joints (24, 3) -> transforms (24, 3, 4) float32 from the rest pose
         to the pose, joints (24, 3); metres."""
-        chain = np.zeros((24, 4, 4))
-        chain[:, 3, 3] = 1
-        for j, parent in enumerate(SMPL_PARENTS):
-            chain[j, :3, :3] = rotmat[j]
-            chain[j, :3, 3] = rest_joints[j] - (rest_joints[parent] if parent >= 0 else 0)
-            if parent >= 0:
-                chain[j] = chain[parent] @ chain[j]
-        joints = chain[:, :3, 3].copy()
-        relative = chain[:, :3].copy()
-        relative[:, :, 3] -= (chain[:, :3, :3] @ rest_joints[..., None])[..., 0]
-        return relative.astype(np.float32), joints
+        joints, rotations = forward_kinematics(rotmat, rest_joints, rest_joints[0])
+        offsets = joints - (rotations @ rest_joints[..., None])[..., 0]
+        return np.concatenate((rotations, offsets[..., None]), -1).astype(np.float32), joints
 
     def posed(
         self, rotmat: np.ndarray, betas: ArrayLike, only: slice | np.ndarray = slice(None)
