@@ -1,10 +1,10 @@
-"""Read every row of a data set as training would, and tell what cannot be used.
+"""Read every row of a data set as training does, and report the rows that cannot be used.
 
     python scripts/check_dataset.py --data_root DIR [--data_mode h36m] [--report bad_rows.jsonl]
     python scripts/check_dataset.py human3.6m/valid.protocol2.yaml
 
-Checked are the set's yaml, its indices and line lists, and of each row the base64, the picture and the label. Nothing
-is changed. Exit code 0 when the set can be used, 2 when over 1 % of its rows cannot, which is where training stops.
+The script checks the yaml file, the indices and the line lists of the set, and base64, picture and label of each row.
+It changes nothing. Exit code 0: the set can be used; 2: over 1 % of its rows cannot, with which training stops.
 """
 
 import argparse
@@ -30,7 +30,7 @@ BATCH = 32
 
 
 class Faults(Dataset):
-    """What is wrong with each row of a set: one line, or nothing."""
+    """The error message of each row of a set, or an empty string."""
 
     def __init__(self, rows: HumanMeshDataset):
         self.rows = rows
@@ -47,7 +47,7 @@ class Faults(Dataset):
 
 
 def check_set(rows: HumanMeshDataset, name: str, num_workers: int) -> list[dict]:
-    """Read all rows with a progress bar -> {"set", "row", "why"} of each that cannot be used."""
+    """Read all rows with a progress bar -> {"set", "row", "why"} of each row that cannot be used."""
     loader = DataLoader(
         Faults(rows),
         batch_size=BATCH,
@@ -65,7 +65,7 @@ def check_set(rows: HumanMeshDataset, name: str, num_workers: int) -> list[dict]
 
 
 def describe(faults: list[dict], num_rows: int) -> str:
-    """Counts by kind, and one example of each."""
+    """Number of faults of each kind, with one example."""
     kinds, examples = Counter(), {}
     for fault in faults:
         kind = re.sub(r"-?\d[\d.e+]*", "N", fault["why"].split("): ", 1)[-1].split(";")[0])
@@ -78,12 +78,14 @@ def describe(faults: list[dict], num_rows: int) -> str:
 @exit_on_user_error
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("yaml_files", nargs="*", type=Path, help="sets to check (default: those of --data_mode)")
-    parser.add_argument("--data_root", help="default: $SMPL_POSE_DATA, else datasets/ or a link inside it")
-    parser.add_argument("--data_mode", choices=tuple(FILES), help="default: all whose files are there")
-    parser.add_argument("--num_workers", type=int, default=4)
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write every bad row as a line of JSON")
-    parser.add_argument("--allow_outside_paths", action="store_true", help="let yaml files name files outside the root")
+    parser.add_argument(
+        "yaml_files", nargs="*", type=Path, help="yaml files of sets (default: the sets of --data_mode)"
+    )
+    parser.add_argument("--data_root", help="folder of the sets (default: $SMPL_POSE_DATA, else datasets/)")
+    parser.add_argument("--data_mode", choices=tuple(FILES), help="default: all sets whose files exist")
+    parser.add_argument("--num_workers", type=int, default=4, help="processes that read (default: %(default)s)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write one line of JSON per bad row")
+    parser.add_argument("--allow_outside_paths", action="store_true", help="accept files outside of the root")
     args = parser.parse_args()
     if args.yaml_files:
         sets = {path: ".." for path in args.yaml_files}
@@ -93,7 +95,7 @@ def main():
         sets = {root / file: root.absolute() for mode in modes for file in FILES[mode].values()}
         sets = {path: root for path, root in sets.items() if args.data_mode or path.exists()}
     if not sets:
-        raise UserError(f"no set to check under {root}; name yaml files, or see the README for the layout")
+        raise UserError(f"no set to check in {root}; name yaml files, or see docs/data.md for the layout")
 
     faults, unusable = [], []
     for path, root in sets.items():
