@@ -1,5 +1,7 @@
 """Build data sets and loaders from the options of the command line. Other modules of this package take no `args`."""
 
+from argparse import Namespace
+
 import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -14,7 +16,7 @@ from utils.paths import OPEN_BODY
 from utils.train.signals import leave_signals_to_parent
 
 
-def build_dataset(args, split: str) -> Dataset:
+def build_dataset(args: Namespace, split: str) -> Dataset:
     """The data set of `args.data_mode` for split "train" (augmented) or "val"; uses args.data_root and args.seed."""
     if args.feature_cache and split == "train":
         learns = args.train_backbone == "upper"
@@ -37,7 +39,7 @@ def build_dataset(args, split: str) -> Dataset:
     )
 
 
-def describe_labels(args) -> dict[str, str]:
+def describe_labels(args: Namespace) -> dict[str, str]:
     """The note on the labels of the evaluation set, for the evaluation protocol; {} if the set has none."""
     file = FILES.get(args.data_mode, {}).get("val")
     note = file and read_note(find_data_root(args.data_root, file) / file)

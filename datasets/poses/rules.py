@@ -16,8 +16,8 @@ LEG = {side: [J(f"{side}_{n}") for n in ("hip", "knee", "ankle", "foot")] for si
 SPINE = [J(name) for name in ("spine1", "spine2", "spine3")]
 UPPER = SPINE + [J("neck"), J("head")] + ARM["L"] + ARM["R"]
 
-# Odds; ranges in degrees of the upper arm's elevation (90 is up) and azimuth (0 is sideways, 90 forward, more is across
-# the chest) and of the elbow's flexion.
+# Odds; ranges in degrees of the elevation (90 is up) and azimuth (0 is sideways, 90 forward, more is across the chest)
+# of the upper arm and of the flexion of the elbow.
 _ARMS = (
     (2, (-85, -65), (-30, 60), (2, 45)),  # hanging
     (2, (-80, -45), (-30, 100), (30, 120)),  # hands on hips, in pockets, in front of the belly

@@ -33,8 +33,7 @@ _PAIRS = (
 
 
 def _compile() -> tuple[np.ndarray, np.ndarray]:
-    """Joint numbers (P, 2, 2): the ends of both capsules of each pair, 24 is the crown; sums of both radii (P,),
-    metres."""
+    """Joint numbers (P, 2, 2): ends of both capsules of each pair, 24 is the crown; sums of both radii (P,), metres."""
     capsules = {}
     for name, (start, end, radius) in _CAPSULES.items():
         for side in "LR" if "?" in name else "-":

@@ -33,7 +33,7 @@ class TSVFile:
         own = None if isinstance(self.offsets, np.memmap) else self.offsets  # pickling would copy a memory map
         return {"path": self.path, "offsets": own, "_file": None, "_process": None}
 
-    def __setstate__(self, state: dict):
+    def __setstate__(self, state: dict) -> None:
         self.__dict__ |= state
         if self.offsets is None:
             self.offsets = load_offsets(self.path)

@@ -36,8 +36,7 @@ def rotmat_to_rotvec(rotmat: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, error_model="numpy")
 def bounds(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest coordinates of points (N, D) -> (D,), (D,). Compiled, as numpy is slow along the first
-    axis."""
+    """Least and greatest coordinates of points (N, D) -> (D,), (D,); numpy is slow along the first axis."""
     low, high = points[0].copy(), points[0].copy()
     for i in range(1, points.shape[0]):
         for k in range(points.shape[1]):
@@ -122,8 +121,7 @@ class Body:
             self._regressors[name] = rows, columns, regressor[rows, columns], len(regressor)
 
     def keypoints(self, vertices: np.ndarray, name: str = "j24") -> np.ndarray:
-        """vertices (V, 3), or those of `probe` (P, 3) -> keypoints (24, 3), or (17, 3) of "j17", float64, same
-        frame."""
+        """vertices (V, 3), or those of `probe` (P, 3) -> keypoints (24, 3), or (17, 3) for "j17", in the same frame."""
         rows, columns, values, count = self._regressors[name]
         if len(vertices) == len(self.probe):
             columns = np.searchsorted(self.probe, columns)

@@ -1,5 +1,4 @@
-"""Fabrics, skin tones and hair colours of synthetic people, as rows of
-`patterns.MATERIAL`."""
+"""Fabrics, skin tones and hair colours of synthetic people, as rows of `patterns.MATERIAL`."""
 
 import numpy as np
 from numpy.typing import ArrayLike

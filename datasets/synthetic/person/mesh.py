@@ -34,7 +34,9 @@ class Mesh(NamedTuple):
 
 
 @njit(cache=True, error_model="numpy")
-def _compact(faces, coverage, hidden):
+def _compact(
+    faces: np.ndarray, coverage: np.ndarray, hidden: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Faces with a covered corner and a corner that is not hidden -> their numbers (K,), renumbered corners (K, 3),
     whether they are near a hem (K,), numbers of the vertices in use (M,)."""
     new_number = np.full(coverage.shape[0], -1, np.int32)
@@ -63,7 +65,9 @@ def _compact(faces, coverage, hidden):
 
 
 @njit(cache=True, error_model="numpy")
-def _pose_sheet(used, sheet, offset, betas, transforms):
+def _pose_sheet(
+    used: np.ndarray, sheet: Sheet, offset: np.ndarray, betas: np.ndarray, transforms: np.ndarray
+) -> np.ndarray:
     """Shape, offset along the normals and skin the vertices `used` (M,) of a Sheet -> (M, 3) float32, metres."""
     points, shapedirs, bones, weights, _, normals = sheet
     out = np.empty((used.shape[0], 3), np.float32)

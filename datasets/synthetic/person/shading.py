@@ -1,7 +1,6 @@
 """Shading of rasterised people: skin, cloth with patterns and folds, hair and plain things under sky light and a sun.
 
-Light is summed in linear RGB; the finished picture is sRGB. Every surface has one row of
-`patterns.MATERIAL`.
+Light is summed in linear RGB; the finished picture is sRGB. Every surface has one row of `patterns.MATERIAL`.
 """
 
 from typing import NamedTuple

@@ -33,7 +33,10 @@ def bake_positions(body: Body, size: int = SIZE) -> np.ndarray:
 
 
 @njit(cache=True, error_model="numpy")
-def _interpolate(index, points, uv_faces, faces, template):
+def _interpolate(
+    index: np.ndarray, points: np.ndarray, uv_faces: np.ndarray, faces: np.ndarray, template: np.ndarray
+) -> np.ndarray:
+    """Positions (H, W, 3) of the texels whose face numbers are index (H, W), NaN where index is -1."""
     positions = np.full((*index.shape, 3), np.nan, np.float32)
     for y in range(index.shape[0]):
         for x in range(index.shape[1]):
@@ -47,7 +50,7 @@ def _interpolate(index, points, uv_faces, faces, template):
 
 
 @njit(cache=True, error_model="numpy")
-def _blotches(positions, seed):
+def _blotches(positions: np.ndarray, seed: int) -> np.ndarray:
     """Noise over rest-pose positions (H, W, 3) -> (H, W) float32."""
     out = np.empty(positions.shape[:2], np.float32)
     for y in range(positions.shape[0]):
@@ -134,8 +137,7 @@ def paint_skin(wardrobe: Wardrobe, style: dict, positions: np.ndarray, base: np.
 
 
 def _bleed(texture: np.ndarray, empty: np.ndarray) -> np.ndarray:
-    """Extend the colours of the charts over their borders, so that no seams are visible; empty (H, W): outside of
-    them."""
+    """Extend the colours of the charts over their borders, against seams; empty (H, W): outside of the charts."""
     texture, empty = texture.copy(), empty.copy()
     kernel = np.ones((3, 3), np.float32)
     for _ in range(8):

@@ -22,8 +22,8 @@ TIGHT, LOOSE = 6, 40  # smoothing steps that turn the body surface into tight an
 
 
 class Sheet(NamedTuple):
-    """A surface that moves with the body: rest points (N, 3) and shapedirs (N, 3, 10) in metres, bones and weights (N,
-    K) for skinning, faces (F, 3), unit normals (N, 3)."""
+    """A surface that moves with the body: rest points (N, 3) and shapedirs (N, 3, 10) in metres, numbers of bones and
+    skinning weights (N, K), faces (F, 3), unit normals (N, 3)."""
 
     points: np.ndarray
     shapedirs: np.ndarray

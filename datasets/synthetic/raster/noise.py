@@ -41,8 +41,7 @@ def noise2(x: float, y: float, seed: int) -> float:
 
 @njit(cache=True, error_model="numpy")
 def fractal2(x: float, y: float, octaves: int, seed: int) -> float:
-    """Sum of octaves of `noise2`, each with about half the period and half the amplitude of the one before -> [0,
-    1)."""
+    """Weighted mean of octaves of `noise2`; each has about half the period and weight of the previous one -> [0, 1)."""
     total, weight, strength = 0.0, 0.0, 1.0
     for octave in range(octaves):
         total += strength * noise2(x, y, seed + octave)

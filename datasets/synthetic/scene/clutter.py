@@ -7,8 +7,7 @@ from datasets.synthetic.scene.surfaces import random_color
 
 
 def clutter(rng: np.random.Generator, height: int, width: int, pictures: np.ndarray) -> np.ndarray:
-    """Overlapping shapes, large ones behind, as in photographs -> (height, width, 3) float32; pictures: (N, h, w,
-    3)."""
+    """Overlapping shapes, large ones behind, as in photographs -> (height, width, 3); pictures: (N, h, w, 3)."""
     out = np.empty((height, width, 3), np.float32)
     out[:] = random_color(rng)
     count = rng.integers(5, 60)
@@ -67,8 +66,7 @@ def _draw_shape(
 
 
 def paint_occluders(rng: np.random.Generator, image: np.ndarray, pictures: np.ndarray) -> np.ndarray:
-    """Draw flat shapes over image (H, W, 3) float32, in place -> (H, W) float32 in [0, 1], how much of it they
-    cover."""
+    """Draw flat shapes over image (H, W, 3) float32, in place -> their opacity (H, W) float32 in [0, 1]."""
     height, width = image.shape[:2]
     mask = np.zeros((height, width), np.float32)
     for _ in range(rng.integers(1, 4)):
