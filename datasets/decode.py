@@ -49,7 +49,7 @@ def decode_for_crop(encoded: bytes, density: float, where: str = "image") -> tup
 
 
 def _decode(encoded: bytes, reduction: int, channels: str, where: str) -> tuple[np.ndarray, int]:
-    header = _read_header(encoded, where)
+    header = read_header(encoded, where)
     if header.is_jpeg and not _is_whole(encoded):
         raise RowError(f"{where}: the JPEG is cut short; {REMEDY}")
     if header.is_jpeg and header.is_upright:
@@ -75,7 +75,7 @@ def _is_whole(jpeg: bytes) -> bool:
     return jpeg.endswith(b"\xff\xd9") or jpeg.rfind(b"\xff\xd9") > jpeg.rfind(b"\xff\xda")
 
 
-def _read_header(encoded: bytes, where: str) -> Header:
+def read_header(encoded: bytes, where: str) -> Header:
     """Header of a JPEG or PNG. RowError if it is not one or is too large, before memory is allocated for the pixels."""
     header = None
     has_exif = encoded.find(b"Exif\0", 0, encoded.find(b"\xff\xda")) >= 0  # before the image data

@@ -1,16 +1,40 @@
 """Write data sets in METRO's TSV layout."""
 
-import base64
 import json
 import os
 from array import array
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import yaml
+from pybase64 import b64encode
 
 from utils.files import atomic_path, write_text
+
+KINDS = ("img", "label", "hw", "linelist")
+
+
+class EncodedRow(NamedTuple):
+    """The columns of one sample as they stand in the files."""
+
+    img: bytes
+    label: bytes
+    hw: bytes
+
+    def lines(self, row: int) -> dict[str, bytes]:
+        """Kind of file -> line, for row number `row`."""
+        return {"img": self.img, "label": self.label, "hw": self.hw, "linelist": b"%d\n" % row}
+
+
+def encode_row(key: str, image: bytes, label: dict, height: int, width: int) -> EncodedRow:
+    """One sample: an encoded image of height x width pixels and its label (see `datasets.labels.format_label`)."""
+    return EncodedRow(
+        img=b"".join((f"{key}\t".encode(), b64encode(image), b"\n")),
+        label=f"{key}\t{json.dumps([label])}\n".encode(),
+        hw=f"{key}\t{json.dumps([{'height': height, 'width': width}])}\n".encode(),
+    )
 
 
 class TSVWriter:
@@ -22,11 +46,9 @@ class TSVWriter:
     ...     writer.add("S9_0001", jpeg, label, height=1000, width=1002)
     """
 
-    KINDS = ("img", "label", "hw", "linelist")
-
     def __init__(self, yaml_file: str | Path, note: str | None = None):
         self.yaml_file, self.note = Path(yaml_file), note
-        self.names = {kind: f"{self.yaml_file.stem}.{kind}.tsv" for kind in self.KINDS}
+        self.names = {kind: f"{self.yaml_file.stem}.{kind}.tsv" for kind in KINDS}
 
     def __enter__(self) -> "TSVWriter":
         self.yaml_file.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +62,7 @@ class TSVWriter:
             temporary = {kind: stack.enter_context(atomic_path(path)) for kind, path in paths.items()}
             self._files = {kind: stack.enter_context(path.open("wb")) for kind, path in temporary.items()}
             stack.push(self._finish)
-            self._offsets = {kind: array("q") for kind in self.KINDS}
+            self._offsets = {kind: array("q") for kind in KINDS}
             self._stack = stack.pop_all()
         return self
 
@@ -48,17 +70,11 @@ class TSVWriter:
         return self._stack.__exit__(*exception)
 
     def add(self, key: str, image: bytes, label: dict, height: int, width: int) -> None:
-        """Add a row: an encoded image of height x width pixels and its label (see `datasets.labels.format_label`)."""
-        row = len(self._offsets["img"])
-        values = {
-            "img": f"{key}\t".encode() + base64.b64encode(image),
-            "label": f"{key}\t{json.dumps([label])}".encode(),
-            "hw": f"{key}\t{json.dumps([{'height': height, 'width': width}])}".encode(),
-            "linelist": str(row).encode(),
-        }
-        for kind, value in values.items():
+        """Add a row, see `encode_row`."""
+        row = encode_row(key, image, label, height, width)
+        for kind, line in row.lines(len(self._offsets["img"])).items():
             self._offsets[kind].append(self._files[kind].tell())
-            self._files[kind].write(value + b"\n")
+            self._files[kind].write(line)
 
     def _finish(self, exception: type | None, *_) -> None:
         if exception is None:

@@ -1,10 +1,11 @@
-"""Read the pickles of body models without executing code from them.
+"""Read pickles of body models and data sets without executing code from them.
 
 A pickle is a program that can call any function by name. This reader accepts numpy arrays, dtypes and scalars, scipy
 sparse matrices and chumpy arrays. For each it has a stand-in class that only keeps the data. Any other name is refused.
 Neither chumpy nor the versions of numpy, scipy or Python that wrote the file are needed.
 """
 
+import io
 import math
 import os
 import pickle
@@ -17,34 +18,46 @@ import scipy.sparse
 from utils.errors import UserError
 
 
-def load_restricted_pickle(path: str | Path):
+def load_restricted_pickle(path: str | Path, what: str = "a body model"):
     """The pickle at `path` as dicts, lists, numbers, strings, numpy arrays and scipy.sparse matrices.
 
-    chumpy arrays become numpy arrays; strings of Python 2 are decoded as latin-1. UserError if the file is missing or
-    damaged, or contains anything else.
+    what: what it holds, for messages. chumpy arrays become numpy arrays; strings of Python 2 are decoded as latin-1.
+    UserError if the file is missing or damaged, or contains anything else.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
-            return _resolve(_Unpickler(_Bounded(file), encoding="latin1").load(), {})
-    except _Refused as error:
-        raise UserError(f"{path} is refused: {error}; use the body model's original file") from None
+            return _load(file, os.fstat(file.fileno()).st_size, str(path), what)
     except OSError as error:
         raise UserError(f"cannot open {path}: {error.strerror}; check the path") from None
+
+
+def loads_restricted_pickle(data: bytes, where: str, what: str):
+    """As `load_restricted_pickle`, for a pickle in memory that comes from `where`."""
+    return _load(io.BytesIO(data), len(data), where, what)
+
+
+def _load(file, size: int, where: str, what: str):
+    try:
+        return _resolve(_Unpickler(_Bounded(file, size), encoding="latin1").load(), {})
+    except _Refused as error:
+        raise UserError(f"{where} is refused: {error}; use the original file of {what}") from None
+    except OSError:
+        raise
     except Exception as error:  # damaged pickles raise many kinds of errors
         reason = str(error) or type(error).__name__
-        raise UserError(f"{path} is damaged or not a pickle of a body model ({reason}); download it again") from None
+        raise UserError(f"{where} is damaged or not a pickle of {what} ({reason}); download it again") from None
 
 
 class _Refused(Exception):
-    """The file contains something that no body model needs."""
+    """The file contains more than plain data."""
 
 
 class _Bounded:
     """A file that refuses reads past its end, so that a false length cannot allocate gigabytes."""
 
-    def __init__(self, file):
-        self.file, self.left = file, os.fstat(file.fileno()).st_size
+    def __init__(self, file, size: int):
+        self.file, self.left = file, size
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= self.left:
@@ -181,7 +194,7 @@ class _Object:
 def _reconstructor(cls, base, state):
     """copyreg._reconstructor: instances in protocols 0 and 1."""
     if cls not in (_Chumpy, _ChumpySelect, _Csc, _Csr, _Coo) or base is not _Object or state is not None:
-        raise _Refused("it contains an object that no body model needs")
+        raise _Refused("it contains an object that it does not need")
     return cls()
 
 
@@ -223,7 +236,7 @@ class _Unpickler(pickle._Unpickler):
         try:
             return _KNOWN[module, name]
         except KeyError:
-            raise _Refused(f"it calls {module}.{name}, which no body model needs") from None
+            raise _Refused(f"it calls {module}.{name}, which it does not need") from None
 
     def get_extension(self, code):
         raise _Refused(f"it uses the extension code {code}")

@@ -1,0 +1,40 @@
+"""Build 3DPW from its owners' release.
+
+    python scripts/build_3dpw_dataset.py --images imageFiles --sequences sequenceFiles --output DATA_ROOT
+
+imageFiles and sequenceFiles are the folders of 3DPW's two archives. Writes 3dpw/train.yaml and
+3dpw/test_has_gender.yaml (and 3dpw/validation.yaml with --splits train validation test). Keypoints come from the body
+of the person's gender if SMPL_MALE and SMPL_FEMALE lie beside the neutral one, else from the neutral body.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets.builders.readers.threedpw import ThreeDPW
+from scripts.lib.builders.command import build_all, parser_of, prepare
+from utils.errors import UserError, exit_on_user_error
+
+SETS = {"train": "3dpw/train.yaml", "validation": "3dpw/validation.yaml", "test": "3dpw/test_has_gender.yaml"}
+
+
+@exit_on_user_error
+def main():
+    parser = parser_of(__doc__)
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="imageFiles of 3DPW")
+    parser.add_argument("--sequences", type=Path, required=True, metavar="DIR", help="sequenceFiles of 3DPW")
+    parser.add_argument(
+        "--splits", nargs="+", choices=tuple(SETS), help="default: train and test, as far as they are there"
+    )
+    args = parser.parse_args()
+    bodies = prepare(args, genders=True)
+    splits = args.splits or [split for split in ("train", "test") if (args.sequences / split).is_dir()]
+    if not splits:
+        raise UserError(f"no folder train or test in {args.sequences}; give sequenceFiles of 3DPW with --sequences")
+    sets = {SETS[split]: ThreeDPW(args.images, args.sequences, (split,), bodies) for split in splits}
+    build_all(sets, bodies, args)
+
+
+if __name__ == "__main__":
+    main()
