@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.builders.readers.threedpw import ThreeDPW
 from scripts.lib.builders.command import build_all, parser_of, prepare
+from utils.arguments import input_folder
 from utils.errors import UserError, exit_on_user_error
 
 SETS = {"train": "3dpw/train.yaml", "validation": "3dpw/validation.yaml", "test": "3dpw/test_has_gender.yaml"}
@@ -22,8 +23,8 @@ SETS = {"train": "3dpw/train.yaml", "validation": "3dpw/validation.yaml", "test"
 @exit_on_user_error
 def main():
     parser = parser_of(__doc__)
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="imageFiles of 3DPW")
-    parser.add_argument("--sequences", type=Path, required=True, metavar="DIR", help="sequenceFiles of 3DPW")
+    parser.add_argument("--images", type=input_folder, required=True, metavar="DIR", help="imageFiles of 3DPW")
+    parser.add_argument("--sequences", type=input_folder, required=True, metavar="DIR", help="sequenceFiles of 3DPW")
     parser.add_argument(
         "--splits", nargs="+", choices=tuple(SETS), help="default: train and test, as far as they are there"
     )

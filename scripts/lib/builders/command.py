@@ -1,46 +1,44 @@
 """What the commands of all builders share."""
 
-import argparse
-from pathlib import Path
-
 import torch
 
 from datasets.builders import Bodies, BuildOptions, Reader, build_set
+from datasets.human_mesh import HumanMeshDataset
+from scripts.check_dataset import check_set, describe
 from scripts.lib.builders.bodies import load_bodies
+from utils.arguments import Parser, input_file, number, output_folder, script_parser
 from utils.errors import UserError
 from utils.files import write_text
 
 
-def parser_of(description: str) -> argparse.ArgumentParser:
+def parser_of(documentation: str) -> Parser:
     """A parser with the flags that all builders have."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(documentation)
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="DATA_ROOT", help="data root that the sets go into"
+        "--output", type=output_folder, required=True, metavar="DATA_ROOT", help="data root of the sets"
     )
     parser.add_argument(
         "--smpl_path",
-        type=Path,
+        type=input_file,
         metavar="FILE",
         help="neutral body; SMPL_MALE and SMPL_FEMALE beside it are used for men and women (default: as main.py)",
     )
     parser.add_argument(
         "--keypoint_regressor",
-        type=Path,
+        type=input_file,
         metavar="FILE.npy",
         help="keypoints from vertices: J24 (24, V), Human3.6M (17, V) or J_regressor_extra.npy (default: the body's "
         "own, or J_regressor_extra.npy beside it)",
     )
-    parser.add_argument("--num_workers", type=int, default=4, help="processes; 1 works without any")
-    parser.add_argument("--sheet_rows", type=int, default=16, help="people on the contact sheet; 0 writes none")
+    parser.add_argument("--num_workers", type=number(int, at_least=1), default=4, help="processes")
+    parser.add_argument("--sheet_rows", type=number(int, at_least=0), default=16, help="people on the contact sheet")
     parser.add_argument("--overwrite", action="store_true", help="build again what is there already")
     parser.add_argument("--ignore_problems", action="store_true", help="exit code 0 even if the report has problems")
     return parser
 
 
 def prepare(args, genders: bool = False) -> Bodies:
-    """Check the shared flags and load the bodies."""
-    if args.num_workers < 1 or args.sheet_rows < 0:
-        raise UserError("--num_workers must be 1 or more and --sheet_rows 0 or more")
+    """Load the bodies."""
     torch.set_num_threads(1)  # processes share the cores; a pool of threads does not survive their fork
     return load_bodies(args.smpl_path, args.keypoint_regressor, ("male", "female") if genders else ())
 
@@ -50,8 +48,6 @@ def build_all(sets: dict[str, Reader], bodies: Bodies, args, notes: dict[str, st
 
     UserError at the end if a report has problems, unless --ignore_problems.
     """
-    from datasets.human_mesh import HumanMeshDataset
-    from scripts.check_dataset import check_set, describe
 
     options = BuildOptions(args.num_workers, args.sheet_rows, args.overwrite)
     problems = []
