@@ -1,4 +1,4 @@
-"""Crops and what they do to labels, against geometry worked out another way."""
+"""Crops and their effect on labels, against independent geometry."""
 
 import cv2
 import numpy as np
@@ -38,8 +38,8 @@ def centroid(image: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("rotation", [0, 37, -60])
 @pytest.mark.parametrize("scale", [0.8, 1.7])
 @pytest.mark.parametrize("antialias", [False, True])
-def test_labels_stay_on_what_they_mark(flip, rotation, scale, antialias):
-    """A dot in the picture and its keypoint end up at the same place, to a twentieth of a pixel."""
+def test_labels_move_with_the_picture(flip, rotation, scale, antialias):
+    """A dot in the picture and its keypoint stay together, within a twentieth of a pixel."""
     center, point = np.array([203.3, 188.6]), np.array([221.4, 161.7])
     crop = crop_image(blob_image(point[None]), center, scale, rotation, flip, antialias=antialias)
     keypoints = np.column_stack((np.tile(point, (24, 1)), np.ones(24)))
@@ -67,8 +67,8 @@ def test_outside_is_black_and_the_input_untouched():
 
 
 @pytest.mark.parametrize("scale", [2.3, 4.6, 11.1])
-def test_antialiasing_averages_what_bilinear_reading_skips(scale):
-    """Fine noise becomes flat grey, in the right place, and a plain crop keeps it."""
+def test_antialiasing_averages_pixels_that_bilinear_sampling_skips(scale):
+    """Fine noise becomes plain grey at the right place; without antialiasing it stays noise."""
     image = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
     plain, smooth = (crop_image(image, (750, 750), scale, 20, antialias=flag)[90:130, 90:130] for flag in (False, True))
     assert plain.std() > 30
@@ -130,7 +130,7 @@ def test_2d_and_3d_keypoints_move_together(change, seed):
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("rotation", [0.0, 33.0, -60.0])
-def test_a_moved_pose_poses_the_moved_skeleton(flip, rotation):
+def test_a_moved_pose_gives_the_moved_skeleton(flip, rotation):
     """Forward kinematics of a left-right symmetric skeleton commutes with rotating and mirroring the picture."""
     rng = np.random.default_rng(5)
     offsets = rng.normal(0, 0.3, (24, 3))
@@ -166,7 +166,7 @@ def test_a_flip_twice_is_the_identity():
     assert J24[J24_FLIP[J24.index("L_Knee")]] == "R_Knee"
 
 
-def test_moving_leaves_its_input_alone():
+def test_moving_does_not_change_its_input():
     pose, keypoints = np.ones(72), np.ones((24, 4))
     move_pose(pose, 20, True)
     move_keypoints_3d(keypoints, 20, True)
@@ -191,7 +191,7 @@ def test_the_published_augmentation():
 
 
 def test_a_crop_is_one_bilinear_warp():
-    """The same picture as reading every crop pixel by hand."""
+    """The same picture as sampling every crop pixel in a loop."""
     image = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (200, 210, 3), dtype=np.uint8), (0, 0), 3)
     center, scale, rotation = (101.2, 96.7), 0.7, 25
     crop = crop_image(image, center, scale, rotation, flip=True).astype(float)

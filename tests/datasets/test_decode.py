@@ -1,4 +1,4 @@
-"""Pictures decoded as far as a crop needs: the same pixels as OpenCV's, or means of them, in the right place."""
+"""Decoding at the resolution of a crop: the pixels of OpenCV, or block means of them, without a shift."""
 
 import io
 
@@ -20,13 +20,13 @@ SIDE = 900
 
 
 def photograph(number: int, side: int = SIDE) -> np.ndarray:
-    """A sample picture with the detail of its own size, mirrored around itself to (side, side, 3)."""
+    """A sample picture at its own resolution, extended by mirroring to (side, side, 3)."""
     image = cv2.cvtColor(cv2.imread(str(SAMPLES / f"im0{number}.png")), cv2.COLOR_BGR2RGB)
     return cv2.copyMakeBorder(image, 0, side, 0, side, cv2.BORDER_REFLECT)[:side, :side]
 
 
 def drawing(seed: int, side: int = SIDE) -> np.ndarray:
-    """Lines, discs and fine stripes (side, side, 3): harder edges than any photograph has."""
+    """Lines, discs and fine stripes (side, side, 3), with sharper edges than photographs."""
     rng = np.random.default_rng(seed)
     image = np.full((side, side, 3), 128, np.uint8)
     for _ in range(60):
@@ -53,7 +53,7 @@ def crop(encoded: bytes, center, side: float, rotation: float, density: float) -
 
 
 def mean_crop(encoded: bytes, center, side: float, rotation: float, finer: int = 8) -> np.ndarray:
-    """What a crop should be: the mean of the full picture over each of its pixels."""
+    """The ideal crop: the mean of the full picture over each pixel of the crop."""
     matrix = crop_matrix(center, side / 200, rotation)
     matrix = np.column_stack((matrix[:, :2] * finer, (matrix[:, 2] + 0.5) * finer - 0.5))
     fine = warp(decode_image(encoded), matrix, 224 * finer)
@@ -63,7 +63,7 @@ def mean_crop(encoded: bytes, center, side: float, rotation: float, finer: int =
 @pytest.mark.parametrize("subsampling", SUBSAMPLING)
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("size", [(240, 320), (301, 187)])
-def test_the_pixels_are_opencvs(subsampling, progressive, size):
+def test_pixels_equal_those_of_opencv(subsampling, progressive, size):
     encoded = jpeg(photograph(1)[: size[0], : size[1]], subsampling=subsampling, progressive=progressive)
     np.testing.assert_array_equal(decode_image(encoded), by_opencv(encoded))
     flags = {r: getattr(cv2, f"IMREAD_REDUCED_GRAYSCALE_{r}") | cv2.IMREAD_COLOR_RGB for r in (2, 4, 8)}
@@ -74,7 +74,7 @@ def test_the_pixels_are_opencvs(subsampling, progressive, size):
 
 
 def test_other_kinds_are_decoded_as_before():
-    """Grey, four colours, turned by EXIF, stray bytes, PNG: what OpenCV makes of them, reduced where that is safe."""
+    """Grey, four colours, EXIF orientation, stray bytes, PNG: the result of OpenCV, reduced only if that is safe."""
     picture = photograph(2, 300)
     buffers = {name: io.BytesIO() for name in ("grey", "cmyk", "turned", "upright", "damaged exif", "png")}
     turned, upright = Image.Exif(), Image.Exif()
@@ -98,7 +98,7 @@ def test_other_kinds_are_decoded_as_before():
 
 
 @pytest.mark.parametrize("density", [0.1, 1, 2, 2.19, 2.2, 3.9, 4.39, 4.4, 8.7, 8.8, 100])
-def test_a_reduced_picture_has_a_pixel_for_each_of_the_crop_and_more(density):
+def test_a_reduced_picture_has_more_pixels_than_the_crop(density):
     image, reduction = decode_for_crop(jpeg(drawing(0, 333)), density)
     assert reduction == 1 or density / reduction >= LEAST_DENSITY
     assert reduction == 8 or density < 2 * reduction * LEAST_DENSITY or density < 2 * LEAST_DENSITY
@@ -115,9 +115,9 @@ def test_pictures_of_a_few_pixels():
 @pytest.mark.parametrize("make", [photograph, drawing])
 @pytest.mark.parametrize("density", [2.21, 2.6, 3.5])
 @pytest.mark.parametrize("rotation", [0, 33])
-def test_crops_of_reduced_pictures_differ_little_and_for_the_better(make, density, rotation):
-    """In mean grey levels: under 5 from crops of the full picture, which skip pixels, as much as the recorded crops may
-    differ; and on photographs nearer to what crops mean."""
+def test_crops_of_reduced_pictures_are_as_good(make, density, rotation):
+    """The mean difference to crops of the full picture, which skip pixels, is under 5 grey levels, as much as recorded
+    crops may differ; on photographs the ideal crop is nearer."""
     for number in (1, 2, 3):
         encoded = jpeg(make(number))
         where = (SIDE / 2 + 3.3, SIDE / 2 - 7.7), 224 * density, rotation
@@ -128,7 +128,7 @@ def test_crops_of_reduced_pictures_differ_little_and_for_the_better(make, densit
 
 @pytest.mark.parametrize("reduction", [2, 4, 8])
 def test_a_reduced_picture_is_not_shifted(reduction):
-    """The brightness of a soft dot has its centre where the full picture has it, to a hundredth of a crop's pixel."""
+    """The centre of a soft dot is where it is in the full picture, within a hundredth of a crop pixel."""
     y, x = np.mgrid[:SIDE, :SIDE]
     dot = 20 + 200 * np.exp(-((x - 431.3) ** 2 + (y - 470.6) ** 2) / (2 * 40**2))
     encoded = jpeg(np.repeat(dot[..., None], 3, -1).astype(np.uint8), quality=98)
@@ -141,7 +141,7 @@ def test_a_reduced_picture_is_not_shifted(reduction):
 
 
 def test_rows_of_large_pictures(tmp_path, monkeypatch):
-    """Reduced or not, labels are the same to the bit, and pictures nearly."""
+    """With and without reduction, labels are equal bit for bit, and pictures nearly."""
     rng = np.random.default_rng(0)
     with TSVWriter(tmp_path / "a.yaml") as writer:
         for i in range(3):

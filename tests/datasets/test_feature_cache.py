@@ -1,4 +1,4 @@
-"""Kept features: what comes back is what went in, and what the script keeps is what the network would have seen."""
+"""Cached features: round trips, and agreement of the script's files with the backbone."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ SHAPES = {
 
 
 def made_up(count: int, seed: int = 0) -> tuple[dict, dict]:
-    """Features and labels of `count` people, all at random."""
+    """Random features and labels of `count` people."""
     generator = torch.Generator().manual_seed(seed)
     features = {name: torch.randn(count, *shape, generator=generator) for name, shape in SHAPES.items()}
     features["keypoints"] = features["keypoints"].clamp(-1, 1)
@@ -49,7 +49,7 @@ def write_folder(folder: Path, counts: list[int]) -> list[tuple[dict, dict]]:
     return shards
 
 
-def test_rows_come_back_within_the_step(tmp_path):
+def test_round_trip_within_one_step(tmp_path):
     shards = write_folder(tmp_path, [2, 3])
     cache = FeatureCache(tmp_path, with_trunk8=True)
     assert len(cache) == 5
@@ -77,7 +77,7 @@ def test_points_are_those_of_the_convention_and_trunk8_comes_only_if_wanted(tmp_
         torch.testing.assert_close(found["points"], features[name][1], atol=STEP / 2 + 1e-6, rtol=0)
 
 
-def test_values_far_out_are_cut_off(tmp_path):
+def test_large_values_are_clipped(tmp_path):
     features, labels = made_up(1)
     features["map16"] *= 100
     write_shard(shard_path(tmp_path, 0), features, labels, {})
@@ -106,7 +106,7 @@ def test_a_batch_is_what_the_network_reads(tmp_path):
 
 
 def damaged_folders(shard: Path):
-    """What may be wrong with a file, one after the other: its content is changed in place."""
+    """Change a shard in place, into one unusable form after another."""
     whole, tensors = shard.read_bytes(), {name: tensor.clone() for name, tensor in load_file(shard).items()}
     yield "cut short", lambda: shard.write_bytes(whole[: len(whole) // 2])
     yield "something else", lambda: shard.write_bytes(b"not a shard")
@@ -143,13 +143,13 @@ def test_the_folder_may_grow(tmp_path):
 
 @pytest.fixture(scope="module")
 def people():
-    """The first of the training people, without fetched assets; in memory for the processes of the script, too."""
+    """The first training people without fetched assets, shared with the processes of the script."""
     return SyntheticDataset(OPEN_BODY, "train", seed=5, num_samples=4, assets="none")
 
 
 @pytest.fixture
 def keep(monkeypatch):
-    """Run the script with two people a file and one process."""
+    """Run the script with two people per file and one process."""
 
     def run(*flags: str):
         monkeypatch.setattr(cache_features, "SHARD", 2)
@@ -166,9 +166,9 @@ def refused(keep, capsys, *flags: str) -> str:
     return capsys.readouterr().err
 
 
-def test_the_script_keeps_what_the_network_sees_and_goes_on(tmp_path, people, keep, capsys):
+def test_the_script_saves_the_features_of_the_backbone_and_resumes(tmp_path, people, keep, capsys):
     flags = ["--output", str(tmp_path), "--seed=5", "--assets=none", "--turned=0"]
-    keep(*flags, "--num_samples=5")  # the odd one waits for a whole file
+    keep(*flags, "--num_samples=5")  # the last person waits for a full file
     cache = FeatureCache(tmp_path)
     rows = [people[i] for i in range(4)]
     assert len(cache) == 4
@@ -200,13 +200,13 @@ def test_the_script_keeps_what_the_network_sees_and_goes_on(tmp_path, people, ke
     assert "--seed differs" in refused(keep, capsys, *flags[:2], "--seed=6", *flags[3:], "--num_samples=4")
 
 
-def test_impossible_wishes_of_the_script(tmp_path, keep, capsys):
+def test_impossible_options_of_the_script(tmp_path, keep, capsys):
     assert "--num_samples 1" in refused(keep, capsys, "--output", str(tmp_path), "--num_samples=1")
     both = ["--pose2sim=.", "--photos=."]
     assert "two sets" in refused(keep, capsys, "--output", str(tmp_path), *both)
 
 
-def test_photographs_are_kept_as_they_are_evaluated(tmp_path, keep):
+def test_photographs_are_cropped_as_in_evaluation(tmp_path, keep):
     random = np.random.default_rng(0)
     (tmp_path / "photos/images").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "photos/images/a.png"), random.integers(0, 256, (90, 120, 3), dtype=np.uint8))
@@ -216,7 +216,7 @@ def test_photographs_are_kept_as_they_are_evaluated(tmp_path, keep):
     (tmp_path / "photos/annotations.json").write_text(json.dumps([entry] * 3))
     keep("--output", str(tmp_path / "kept"), "--photos", str(tmp_path / "photos"))
     cache = FeatureCache(tmp_path / "kept")
-    assert len(cache) == 3  # in files of two and one
+    assert len(cache) == 3  # in files of two people and one person
     row = cache[2]
     assert [row[name] for name in FLAGS] == [True, False, False]
     labels = row["keypoints_2d"][list(J24_TO_J14)].numpy()
@@ -227,8 +227,8 @@ def test_photographs_are_kept_as_they_are_evaluated(tmp_path, keep):
             np.testing.assert_allclose(Crop.around(bbox).to_image((x, y)), given[:2], atol=1e-3)
 
 
-def test_main_trains_on_kept_features_and_a_resumed_run_equals_a_whole_one(tmp_path, monkeypatch):
-    """With averaged weights and weight decay, too: everything that goes on must be in the checkpoint."""
+def test_main_trains_on_cached_features_and_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch):
+    """Also with averaged weights and weight decay: all state has to be in the checkpoint."""
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path, [4])
     flags = ["--data_mode=synthetic", "--backbone=movenet", f"--feature_cache={tmp_path}", "--num_transformers=1"]

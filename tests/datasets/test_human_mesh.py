@@ -1,4 +1,4 @@
-"""Rows of the batch: equal to the recorded ones, complete whatever the label lacks, the same in every process."""
+"""Rows of the batch: equal to recorded ones, complete for incomplete labels, the same in every process."""
 
 import argparse
 import json
@@ -78,7 +78,7 @@ def equal(a: dict, b: dict) -> bool:
 
 
 def assert_complete(row: dict):
-    """Every key of the batch, of the right shape and type, and finite."""
+    """Assert that a row has every key of the batch with the right shape and type, and finite values."""
     assert set(row) == {*SHAPES, *FLAGS, "index", "image_id"}
     for key, shape in SHAPES.items():
         assert row[key].shape == shape and row[key].dtype == torch.float32 and row[key].isfinite().all(), key
@@ -126,7 +126,7 @@ def test_recorded_augmented_rows(reference, i):
 
 
 def test_2d_labels_have_no_bias(reference):
-    """The reference rounds each point down by half a pixel on average; ours sit in the middle of what it may mean."""
+    """The reference rounds points down, by half a pixel on average; our points have no such bias."""
     expected = np.load(reference / "tsv" / "expected_samples.npz")
     differences = []
     for name, (file, count) in SETS.items():
@@ -150,7 +150,7 @@ def test_rows_are_complete(yaml_file):
 
 
 def test_image_and_label_agree(tmp_path):
-    """A dot painted at a keypoint is found at that keypoint in any crop."""
+    """A dot drawn at a keypoint is at that keypoint in every crop."""
     point = np.array([70.0, 44.0])
     image = np.zeros((120, 100, 3), np.uint8)
     cv2.circle(image, (70, 44), 3, (255, 255, 255), -1, cv2.LINE_AA)
@@ -175,8 +175,8 @@ def test_color_order_and_normalisation(tmp_path):
     gain = (1.2, 0.5, 1.0)
     row = HumanMeshDataset(tmp_path / "a.yaml", augment=(False, gain, 0, 1), with_image_uint8=True)[0]
     assert row["image_uint8"].dtype == torch.uint8 and row["image_uint8"].shape == (3, 224, 224)
-    seen = row["image_uint8"][:, 112, 112].int()
-    assert (seen - torch.tensor([240, 50, 40])).abs().max() <= 2
+    color = row["image_uint8"][:, 112, 112].int()
+    assert (color - torch.tensor([240, 50, 40])).abs().max() <= 2
     expected = (torch.tensor([240, 50, 40]) / 255 - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
     assert (row["image"][:, 112, 112] - expected).abs().max() < 0.04
 
@@ -236,7 +236,7 @@ def test_absent_labels_are_zeros_with_their_flag_off(tmp_path, label, flags, zer
     assert {key for key in ("keypoints_2d", "keypoints_3d", "pose", "betas") if not row[key].any()} == set(zeros)
 
 
-def test_values_keep_their_numbers_where_only_the_flag_says_no():
+def test_values_are_kept_if_only_their_flag_is_off():
     label = {**full_label(1), "has_smpl": 0}
     parsed = parse_label(label)
     assert not parsed["has_smpl"]
@@ -351,7 +351,7 @@ def test_batches(yaml_file):
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8])
-def test_evaluation_sees_each_row_exactly_once(yaml_file, world_size):
+def test_evaluation_loads_each_row_exactly_once(yaml_file, world_size):
     dataset = HumanMeshDataset(yaml_file)
     loaders = [
         build_loader(dataset, batch_size=4, num_workers=0, train=False, shard=Shard(0, rank, world_size))
@@ -362,7 +362,7 @@ def test_evaluation_sees_each_row_exactly_once(yaml_file, world_size):
 
 
 def test_workers_change_nothing(yaml_file):
-    """The same augmented rows from none and from two persistent workers, epoch after epoch."""
+    """Zero and two persistent workers load the same augmented rows in every epoch."""
     dataset = HumanMeshDataset(yaml_file, augment=True, seed=1)
     loaders = [
         build_loader(dataset, batch_size=3, num_workers=workers, train=True, shard=Shard(1)) for workers in (0, 2)
@@ -394,7 +394,7 @@ def test_processes_change_no_row(yaml_file):
     ("rows", "batch_size", "world_size"), [(103, 10, 4), (40, 10, 4), (7, 3, 2), (7, 100, 2), (3, 8, 8)]
 )
 def test_training_shards(rows, batch_size, world_size):
-    """Equally many batches everywhere; nothing twice in a large set, nothing left out of a small one."""
+    """All processes have equally many batches; no row of a large set twice, no row of a small set left out."""
     samplers = [ShuffledRows(rows, batch_size, Shard(0, rank, world_size)) for rank in range(world_size)]
     shards = [list(sampler) for sampler in samplers]
     assert len({len(shard) for shard in shards}) == 1 and len(shards[0]) == len(samplers[0])
@@ -412,7 +412,7 @@ def test_training_shards(rows, batch_size, world_size):
     assert len(batches[0]) == 1 or set(batches[0]) == {batch_size}
 
 
-def test_every_epoch_has_an_order_of_its_own():
+def test_every_epoch_has_another_order():
     sampler = ShuffledRows(50, 10, Shard(3))
     orders = []
     for epoch in (0, 1, 0):
@@ -423,7 +423,7 @@ def test_every_epoch_has_an_order_of_its_own():
     assert list(ShuffledRows(50, 10, Shard(4))) != orders[0]
 
 
-def test_loading_leaves_the_global_generators_alone(yaml_file):
+def test_loading_does_not_use_the_global_generators(yaml_file):
     torch.manual_seed(0)
     np.random.seed(0)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
@@ -450,7 +450,7 @@ def test_an_error_in_a_worker_is_one_line(tmp_path):
 
 @pytest.fixture
 def package(tmp_path, monkeypatch) -> Path:
-    """A stand-in for the folder of this package, without the environment's data root."""
+    """An empty folder in place of `datasets/`, and no SMPL_POSE_DATA."""
     monkeypatch.delenv("SMPL_POSE_DATA", raising=False)
     folder = tmp_path / "datasets"
     folder.mkdir()
@@ -472,12 +472,12 @@ def arguments(**more) -> argparse.Namespace:
 
 
 def test_data_root_order(package, tmp_path, monkeypatch):
-    """The flag, then the environment, then the package's folder and what is directly inside."""
+    """The flag, then the environment variable, then `datasets/` and the folders in it."""
     for name in ("flag", "environment", "storage"):
         (tmp_path / name / "3dpw").mkdir(parents=True)
     with pytest.raises(UserError, match="data set not found"):
         find_data_root()
-    (package / "storage").symlink_to(tmp_path / "storage")  # what `ln -s PATH_to_STORE_DATASET ./datasets` makes
+    (package / "storage").symlink_to(tmp_path / "storage")  # as made by `ln -s PATH_to_STORE_DATASET ./datasets`
     assert find_data_root() == package / "storage"
     (package / "human3.6m").mkdir()
     assert find_data_root() == package
@@ -495,7 +495,7 @@ def test_each_data_set_is_found_where_it_is(package, tmp_path):
 
 
 def test_documented_link(package, tmp_path):
-    """`cd PATH_to_SMPL-Pose && ln -s PATH_to_STORE_DATASET ./datasets`, as documented, though ./datasets is there."""
+    """The documented `ln -s PATH_to_STORE_DATASET ./datasets`, which makes a link inside the existing folder."""
     write_set(tmp_path / "store" / "3dpw" / "train.yaml", 3)
     subprocess.run(["ln", "-s", str(tmp_path / "store"), "./datasets"], cwd=package.parent, check=True)
     assert len(build_dataset(arguments(data_mode="3dpw"), "train")) == 3
@@ -515,7 +515,7 @@ def test_modes_and_splits(package, tmp_path, monkeypatch):
 
 
 def test_synthetic_mode(monkeypatch):
-    """Training people follow --seed, those of the evaluation never do."""
+    """--seed changes the training people, not those of the evaluation."""
     stand_in = types.ModuleType("datasets.synthetic.dataset")
     stand_in.SyntheticDataset = lambda **options: options
     monkeypatch.setitem(sys.modules, "datasets.synthetic.dataset", stand_in)
@@ -528,7 +528,7 @@ def test_synthetic_mode(monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["flag", "environment", "package"])
-def test_a_missing_data_set_says_what_where_and_how_to_get_it(package, tmp_path, monkeypatch, how):
+def test_the_message_of_a_missing_data_set(package, tmp_path, monkeypatch, how):
     place = tmp_path / how
     place.mkdir()
     if how == "environment":

@@ -71,13 +71,13 @@ def test_joint_positions_agree_with_a_plain_loop(library):
     np.testing.assert_allclose(found[1], rotations[0], atol=1e-9)
 
 
-def test_remove_heading_forgets_turns_about_y_and_nothing_else():
+def test_remove_heading_removes_rotations_about_y_alone():
     rng = np.random.default_rng(0)
     roots = Rotation.from_rotvec(rng.normal(0, 1, (50, 3)))
     turned = Rotation.from_euler("y", rng.uniform(-3, 3, (50, 1))) * roots
     plain = remove_heading(roots.as_matrix())
     np.testing.assert_allclose(remove_heading(turned.as_matrix()), plain, atol=1e-9)
-    np.testing.assert_allclose(plain[:, 1], roots.as_matrix()[:, 1], atol=1e-9)  # what points up still does
+    np.testing.assert_allclose(plain[:, 1], roots.as_matrix()[:, 1], atol=1e-9)  # a vertical axis stays vertical
     np.testing.assert_allclose(Rotation.from_matrix(plain).as_quat()[:, 1], 0, atol=1e-9)
 
 
@@ -86,12 +86,12 @@ def test_joint_limits_are_mirror_images():
     assert (low < high).all()
     np.testing.assert_allclose(mirror(low)[..., 0], low[..., 0])
     np.testing.assert_allclose(mirror(high)[..., 1:], low[..., 1:])
-    assert JOINT_LIMITS[J("L_knee"), 0, 0] > -0.2 and JOINT_LIMITS[J("L_elbow"), 1, 1] < 0.2  # neither bends back
+    assert JOINT_LIMITS[J("L_knee"), 0, 0] > -0.2 and JOINT_LIMITS[J("L_elbow"), 1, 1] < 0.2  # neither bends backwards
 
 
 # ---- readers and retargeting -----------------------------------------------------------------------------------------
 
-T_POSE_BONES = {  # bone of the "boxing" skeleton -> our joint at its place
+T_POSE_BONES = {  # bone of the "boxing" skeleton -> the SMPL joint at the same place
     name.replace("*", side): joint.replace("?", letter)
     for joint, name in BONE_MAPS["boxing"].items() if isinstance(name, str)
     for letter, side in (("L", "Left"), ("R", "Right"))
@@ -99,7 +99,7 @@ T_POSE_BONES = {  # bone of the "boxing" skeleton -> our joint at its place
 
 
 def write_bvh(path, rest, pose, order="ZXY"):
-    """A BVH file with the bones of T_POSE_BONES, joints at rest (24, 3), turned by pose (24, 3) parent-relative."""
+    """A BVH file with the bones of T_POSE_BONES, rest joints (24, 3), posed by parent-relative axis-angles (24, 3)."""
     joints = {joint: bone for bone, joint in T_POSE_BONES.items()}
     local = Rotation.from_rotvec(pose)
     lines, frame = ["HIERARCHY"], ["1.0 2.0 3.0"]
@@ -149,7 +149,7 @@ def test_bvh_round_trip(tmp_path, library, seed, order):
     write_bvh(tmp_path / "clip.bvh", rest, pose, order)
     clip = read_bvh(tmp_path / "clip.bvh")
     found = retarget(clip, "boxing", rest)[0]
-    # Between pelvis and spine2 the file has one joint, ours two: they share its turn.
+    # Between pelvis and spine2 the file has one joint, SMPL has two: they share its rotation.
     expected = joint_positions(pose, rest)[1]
     rotations = joint_positions(found, rest)[1]
     others = [j for j in range(24) if SMPL_JOINTS[j] not in ("spine1", "L_elbow", "R_elbow")]
@@ -159,7 +159,7 @@ def test_bvh_round_trip(tmp_path, library, seed, order):
     assert np.degrees(half.magnitude()) < 0.1
 
 
-def test_limbs_point_where_the_source_limbs_point(tmp_path, library):
+def test_limbs_have_the_directions_of_the_source_limbs(tmp_path, library):
     rng = np.random.default_rng(1)
     rest = library.rest_joints
     for _ in range(5):
@@ -222,8 +222,8 @@ def test_deepmimic_bends_the_named_side_the_right_way(tmp_path, library):
     (tmp_path / "step.txt").write_text(f'{{"Loop": "none", "Frames": [[{frame}]]}}')
     pose = retarget(read_deepmimic(tmp_path / "step.txt"), "deepmimic", library.rest_joints)[0]
     positions, _ = joint_positions(pose, library.rest_joints)
-    assert positions[J("R_ankle"), 2] < positions[J("R_knee"), 2] - 0.2  # the shin goes back
-    assert positions[J("R_wrist"), 2] > positions[J("R_elbow"), 2] + 0.1  # the forearm comes forward
+    assert positions[J("R_ankle"), 2] < positions[J("R_knee"), 2] - 0.2  # the shin points backwards
+    assert positions[J("R_wrist"), 2] > positions[J("R_elbow"), 2] + 0.1  # the forearm points forwards
     assert abs(positions[J("L_ankle"), 2] - positions[J("L_knee"), 2]) < 0.1
     assert positions[J("L_wrist"), 0] > 0 > positions[J("R_wrist"), 0]
     assert np.degrees(pose[J("R_knee"), 0]) == pytest.approx(np.degrees(1.2), abs=4)
@@ -239,7 +239,7 @@ def test_broken_clips_are_named(tmp_path, read):
         read(tmp_path / "absent.clip")
 
 
-def test_farthest_points_are_apart_also_from_mirror_images():
+def test_farthest_points_are_also_far_from_mirror_images():
     rng = np.random.default_rng(4)
     points = rng.normal(0, 1, (300, 2)).astype(np.float32)
     mirrored = points * (-1, 1)
@@ -256,7 +256,7 @@ def test_farthest_points_are_apart_also_from_mirror_images():
 # ---- library files ---------------------------------------------------------------------------------------------------
 
 
-def test_library_is_sound(library):
+def test_library_has_plausible_poses(library):
     assert len(library.poses) > 5000 and len(library.names) == library.clip.max() + 1
     assert np.isfinite(library.poses).all() and np.abs(library.poses).max() <= np.pi + 1e-4
     np.testing.assert_allclose(library.poses[:, 0, 1], 0, atol=2e-3)  # no heading
@@ -266,7 +266,7 @@ def test_library_is_sound(library):
         assert np.percentile(library.poses[:, J(f"{side}_knee"), 0], 1) > -0.15  # knees bend back, never forward
         assert np.percentile(sign * library.poses[:, J(f"{side}_elbow"), 1], 99) < 0.1
     upright = rotations[:, 0, 1, 1] > 0.9
-    # standing people: left hips are on the left, and the trunk does not lean as a whole
+    # standing people: left hips are on the left, and the mean trunk is upright
     assert (positions[upright, J("L_hip"), 0] > positions[upright, J("R_hip"), 0]).all()
     trunk = positions[upright, J("neck")]
     assert abs(np.median(np.degrees(np.arctan2(trunk[:, 0], trunk[:, 1])))) < 4
@@ -312,7 +312,7 @@ def test_same_seed_same_pose(library, samples):
     assert not np.array_equal(samples[3], samples[4])
 
 
-def test_samples_respect_limits_and_do_not_sink_into_themselves(library, samples):
+def test_samples_respect_limits_and_do_not_penetrate_themselves(library, samples):
     assert np.isfinite(samples).all()
     np.testing.assert_allclose(within_limits(samples), samples, atol=1e-6)
     depth = penetration(*joint_positions(samples, library.rest_joints))
@@ -322,7 +322,7 @@ def test_samples_respect_limits_and_do_not_sink_into_themselves(library, samples
 
 def test_samples_are_diverse(library, samples):
     near = nearest_distances(samples, library.poses, library.rest_joints)
-    assert np.median(near) > 0.05  # metres per joint: no mere copies
+    assert np.median(near) > 0.05  # metres per joint: new poses, not copies
     positions, _ = joint_positions(samples, library.rest_joints)
     wrists = positions[:, [J("L_wrist"), J("R_wrist")], 1]
     assert (wrists > positions[:, None, J("head"), 1]).mean() > 0.03  # arms up
@@ -373,7 +373,7 @@ def test_segment_distances_agree_with_dense_sampling():
     np.testing.assert_allclose(found, dense, atol=0.02)
 
 
-def test_penetration_tells_a_free_pose_from_a_hand_in_the_belly(library):
+def test_penetration_of_a_free_pose_and_of_a_hand_in_the_belly(library):
     pose = np.zeros((24, 3))
     assert penetration(*joint_positions(pose, library.rest_joints)) < -0.03
     pose[J("L_shoulder")] = 0, 0, -1.1
@@ -391,7 +391,7 @@ def fetch(*args, path=None):
     return subprocess.run(["bash", str(FETCH), *args], capture_output=True, text=True, env=environment, check=False)
 
 
-def test_fetch_refuses_what_it_does_not_know(tmp_path):
+def test_fetch_refuses_unknown_names(tmp_path):
     for args, word in ((("--only", "cats"), "cats"), (("--fast",), "--fast")):
         result = fetch(*args, "--output", str(tmp_path))
         assert result.returncode == 2 and word in result.stderr and len(result.stderr.splitlines()) == 1
@@ -407,7 +407,7 @@ def test_a_broken_download_leaves_nothing_behind(tmp_path):
     assert not list(output.iterdir())
 
 
-def test_what_is_there_is_not_fetched_again(tmp_path):
+def test_fetched_files_are_not_fetched_again(tmp_path):
     (tmp_path / "poses" / "0ad").mkdir(parents=True)
     result = fetch("--only", "0ad", "--output", str(tmp_path))
     assert result.returncode == 0 and "already there" in result.stdout

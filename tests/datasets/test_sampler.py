@@ -1,4 +1,4 @@
-"""Rows that cannot be used: skipped, counted, named, and too many of them end the run."""
+"""Bad rows are skipped, counted and reported; too many of them end the run."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ from utils.train.bad_row_log import BadRowLog
 
 
 class Rows(torch.utils.data.Dataset):
-    """Row i is i; those in `bad` cannot be read."""
+    """Row i has index i; the rows in `bad` cannot be read."""
 
     def __init__(self, size, bad):
         self.size, self.bad = size, bad
@@ -40,8 +40,8 @@ def test_training_replaces_and_evaluation_leaves_out(num_workers):
     drawn = sorted(i for batch in batches for i in batch["index"].tolist())
     assert drawn == sorted([*({*range(200)} - {3, 4, 199}), 5, 5, 0])
     assert all((batch["epoch"] == 7).all() for batch in batches)
-    told = sorted(row for batch in batches for row, _ in batch.get("bad_rows", ()))
-    assert told == [3, 4, 4, 199]
+    reported = sorted(row for batch in batches for row, _ in batch.get("bad_rows", ()))
+    assert reported == [3, 4, 4, 199]
 
     loader = build_loader(rows, batch_size=2, num_workers=num_workers, train=False, skip_bad_rows=True)
     batches = list(loader)
@@ -51,7 +51,7 @@ def test_training_replaces_and_evaluation_leaves_out(num_workers):
     assert sum(len(batch.get("bad_rows", ())) for batch in batches) == 3
 
 
-def test_a_set_of_bad_rows_ends():
+def test_a_set_of_bad_rows_is_an_error():
     with pytest.raises(RowError, match=r"rows in succession are bad, the first: a\.tsv row 0"):
         SkipBadRows(Rows(50, set(range(50))), replace=True)[0]
     batch = collate([SkipBadRows(Rows(2, {0, 1}), replace=False)[i] for i in range(2)])

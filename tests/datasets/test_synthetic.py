@@ -97,7 +97,7 @@ def test_rasterizer_leaves_no_cracks_and_culls_the_far_side():
     closed = cv2.morphologyEx(filled, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     assert (filled == closed).mean() > 0.995
     _, inside_out = rasterize(screen, faces[:, ::-1].copy(), whole, np.zeros(len(faces), bool), 100, 100, 1)
-    assert (points[faces[inside_out[inside_out >= 0]]].mean(1)[:, 2] > -0.4).all()  # only what faces away is left
+    assert (points[faces[inside_out[inside_out >= 0]]].mean(1)[:, 2] > -0.4).all()  # only back faces are left
 
 
 def test_coverage_cuts_along_its_zero_line():
@@ -120,9 +120,9 @@ def test_normals_point_outwards_and_openness_is_a_share():
     points, faces = sphere()
     assert ((area_weighted_normals(points, faces) * points).sum(1) > 0.95).all()
     openness = ambient_occlusion(points, faces)
-    assert openness.min() > 0.9  # nothing hides a ball's surface from its surroundings
+    assert openness.min() > 0.9  # nothing occludes a ball
     hollow = np.concatenate((points, 3 * points)), np.concatenate((faces, faces + len(points)))
-    assert ambient_occlusion(*hollow)[: len(points)].max() < 0.1  # a ball within a ball sees nothing
+    assert ambient_occlusion(*hollow)[: len(points)].max() < 0.1  # a ball inside a ball is fully occluded
 
 
 def test_look_along_orders_by_nearness_to_the_light():
@@ -196,7 +196,7 @@ def test_pose_and_betas_give_the_keypoint_labels(rows, body_model):
         keypoints = body_model.keypoint_regressors["j24"] @ vertices[0].numpy()
         keypoints = keypoints - keypoints[J24_PELVIS]
         assert np.abs(keypoints - row["keypoints_3d"][:, :3].numpy()).max() < 1e-4
-        # the weak-perspective model of the network comes close to the true projection
+        # the weak-perspective camera of the network approximates the true projection
         cam = fit_weak_perspective(
             row["keypoints_3d"][None, :, :3], row["keypoints_2d"][None, :, :2], torch.ones(1, 24)
         )
@@ -243,7 +243,7 @@ def test_picture_shows_the_labelled_body(clean, rows, body_model):
     assert np.mean(overlaps) > 0.6
 
 
-def test_confidence_tells_visible_hidden_and_outside():
+def test_confidence_of_visible_hidden_and_outside_keypoints():
     dataset = SyntheticDataset(BODY, "test", num_samples=40, assets=NOWHERE)
     labels = np.array([dataset[i]["keypoints_2d"].numpy() for i in range(40)])
     assert set(np.unique(labels[..., 2])) == {0.0, OCCLUDED, 1.0}
@@ -256,12 +256,12 @@ def test_faces_are_visible_from_the_front_only(rows):
     nose = J24.index("Nose")
     for row in rows:
         forward = rotvec_to_rotmat(row["pose"].reshape(24, 3).numpy())[0] @ (0, 0, 1)
-        if forward[2] > 0.9 and abs(row["keypoints_2d"][nose, :2]).max() < 1:  # from behind
+        if forward[2] > 0.9 and abs(row["keypoints_2d"][nose, :2]).max() < 1:  # the face points away from the camera
             assert row["keypoints_2d"][nose, 2] == OCCLUDED
 
 
 def test_the_mirrored_label_is_the_mirrored_picture(clean, rows, body_model):
-    """Flipping pose and betas as training does gives the body whose outline is the flipped outline."""
+    """The pose flipped as in training gives the mirrored body."""
     row = rows[3]
     pose = row["pose"].reshape(24, 3).numpy()
     flipped = pose[list(SMPL_FLIP)] * (1, -1, -1)
@@ -273,10 +273,10 @@ def test_the_mirrored_label_is_the_mirrored_picture(clean, rows, body_model):
     np.testing.assert_allclose(a * (-1, 1, 1), b[list(J24_FLIP)], atol=2e-3)
 
 
-# ---- the data set ----------------------------------------------------------------------------------------------------
+# ---- data set --------------------------------------------------------------------------------------------------------
 
 
-def test_samples_depend_on_seed_split_epoch_and_row_alone(clean, rows):
+def test_samples_depend_only_on_seed_split_epoch_and_row(clean, rows):
     again = SyntheticDataset(BODY, "test", num_samples=9, assets=NOWHERE, clean=True, with_image_uint8=True)
     for key in ("image_uint8", "keypoints_2d", "pose", "betas"):
         assert torch.equal(again[5][key], rows[5][key])

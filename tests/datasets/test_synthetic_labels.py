@@ -1,4 +1,4 @@
-"""Synthetic people: pictures and labels flip together, samples stay what they were, broken assets are named."""
+"""Synthetic people: labels agree with pictures, also when flipped; recorded samples; damaged assets."""
 
 from pathlib import Path
 
@@ -36,9 +36,9 @@ def drawn(clean):
 
 
 def naked(body, pose, betas, to_label, pelvis, crop):
-    """The body that labels describe, seen by a camera -> outline (SIZE, SIZE) bool, J24 keypoints (24, 2) px.
+    """The labelled body without clothes -> outline (SIZE, SIZE) bool, J24 keypoints (24, 2) in pixels.
 
-    pelvis (3,): where the camera frame has the J24 pelvis; to_label: camera frame to label frame.
+    pelvis (3,): J24 pelvis in the camera frame; to_label (3, 3): camera frame to label frame.
     """
     vertices, _, _ = body.posed(rotvec_to_rotmat(pose.reshape(24, 3)), betas)
     points = (vertices - body.keypoints(vertices)[J24_PELVIS]) @ to_label + pelvis
@@ -52,7 +52,7 @@ def naked(body, pose, betas, to_label, pelvis, crop):
 
 
 def test_the_flip_of_a_sample_is_the_sample_of_the_flipped_body(clean, drawn):
-    """What training does to labels when it flips a picture describes the body in the flipped picture."""
+    """Labels flipped as in training describe the body in the flipped picture."""
     body, mirror = clean.generator.body, np.diag((-1.0, 1, 1))
     for subject, row in drawn:
         pose, betas = row["pose"].numpy().astype(float), row["betas"].numpy()
@@ -79,8 +79,8 @@ def test_the_flip_of_a_sample_is_the_sample_of_the_flipped_body(clean, drawn):
 
 
 def test_keypoints_of_the_labels_are_those_of_the_rendered_body(clean, drawn):
-    """Labels go through pose, body and true camera to where `keypoints_2d` says, within a tenth of a pixel; limb
-    keypoints lie inside the body's outline, and the outline inside the person's mask but for what clothes cut off."""
+    """The posed body, projected by the true camera, has its keypoints at `keypoints_2d`, within a tenth of a pixel.
+    Limb keypoints lie inside the outline of the body, and over 95 % of the outline inside the mask."""
     for subject, row in drawn:
         outline, keypoints = naked(
             clean.generator.body, row["pose"].numpy().astype(float), row["betas"].numpy(), subject.to_label,
@@ -96,8 +96,8 @@ def test_keypoints_of_the_labels_are_those_of_the_rendered_body(clean, drawn):
         assert set(np.unique(confidence)) <= {0.0, OCCLUDED, 1.0}
 
 
-# Training sample 3 of seed 0 without assets, as it was when features of it were first kept. Kept features and trained
-# weights refer to these people: whoever changes how they are drawn has to draw, and to name, new ones.
+# Training sample 3 of seed 0 without assets, as recorded when its features were first cached. Cached features and
+# published weights belong to these people: a change of the generator needs new ones, under another name.
 GREYS = (
     (113.3, 76.2, 120.3, 111.2),
     (67.7, 93.1, 107.7, 67.8),
@@ -107,15 +107,15 @@ GREYS = (
 ANKLES = ((-0.1828, 0.6763), (0.1000, 0.8281))
 
 
-def test_samples_look_as_they_always_did():
+def test_samples_equal_the_recorded_one():
     row = SyntheticDataset(BODY, "train", assets=Path("/nonexistent"), with_image_uint8=True)[3]
     greys = cv2.resize(row["image_uint8"].float().mean(0).numpy(), (4, 4), interpolation=cv2.INTER_AREA)
-    np.testing.assert_allclose(greys, GREYS, atol=0.5)  # another processor rounds other last digits
+    np.testing.assert_allclose(greys, GREYS, atol=0.5)  # processors differ in the last digits
     np.testing.assert_allclose(row["keypoints_2d"][[0, 5], :2], ANKLES, atol=1e-3)
 
 
-def test_turned_people_are_seen_at_every_angle(monkeypatch):
-    """Their keypoints in the camera frame say so; the others are as without."""
+def test_turned_people_have_any_rotation(monkeypatch):
+    """Keypoints in the camera frame of turned people have any rotation; those of the others are unchanged."""
     monkeypatch.setattr(dataset_module, "render_picture", lambda *_: None)
 
     def angles(turned):

@@ -1,4 +1,4 @@
-"""Rows by offset: whatever the index, the process, the layout of the yaml."""
+"""TSV files: rows by offset with all kinds of indices, processes and yaml files; writers; damaged files."""
 
 import base64
 import json
@@ -43,7 +43,7 @@ def tsv(tmp_path):
 
 @given(st.lists(st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"")), max_size=30), st.booleans())
 @settings(max_examples=80, deadline=None)
-def test_offsets_are_where_the_lines_begin(tmp_path_factory, lines, newline_at_end):
+def test_offsets_of_lines(tmp_path_factory, lines, newline_at_end):
     path = tmp_path_factory.mktemp("offsets") / "a.tsv"
     content = b"\n".join(lines) + (b"\n" if newline_at_end and lines else b"")
     path.write_bytes(content)
@@ -90,10 +90,10 @@ def test_the_index_is_built_where_it_is_missing(tsv):
         "0\n7\n99\n",
     ],
 )
-def test_an_index_that_does_not_fit_is_built_again_or_noticed(tsv, stale):
+def test_a_wrong_index_is_built_again_or_noticed(tsv, stale):
     tsv.with_suffix(".lineidx").write_text(stale)
     rows = TSVFile(tsv)
-    if len(rows) == 3 and stale == "0\n9\n14\n":  # looks right from its ends: noticed when a row is read
+    if len(rows) == 3 and stale == "0\n9\n14\n":  # the ends are right: noticed when a row is read
         for row in (0, 1):
             with pytest.raises(UserError, match=rf"a\.img\.tsv row {row} .*delete .*a\.img\.lineidx"):
                 rows[row]
@@ -127,19 +127,19 @@ def test_a_damaged_map_is_made_again(tsv, damage):
 def test_a_map_older_than_its_sources_is_made_again(tsv):
     TSVFile(tsv)
     mapped, text = tsv.with_suffix(".lineidx.bin"), tsv.with_suffix(".lineidx")
-    wrong = np.array([0, 9, 14, 23], "<i8").tobytes()  # looks right from its ends
+    wrong = np.array([0, 9, 14, 23], "<i8").tobytes()  # the ends are right
     mapped.write_bytes(wrong)
     os.utime(mapped, (0, 0))
     assert TSVFile(tsv)[1][1] == b"two"
     mapped.write_bytes(wrong)
     with pytest.raises(UserError, match=r"row 1 is not at its offset in .*delete .*a\.img\.lineidx and"):
         TSVFile(tsv)[1]
-    text.unlink()  # as the message says
+    text.unlink()  # as the message advises
     assert TSVFile(tsv)[1][1] == b"two"
 
 
 def test_a_folder_marked_read_only_stays_as_it_is(tsv):
-    """Also for root, who could write."""
+    """Also for root, which could write."""
     tsv.parent.chmod(0o555)
     try:
         rows = TSVFile(tsv)
@@ -187,7 +187,7 @@ def test_an_index_costs_eight_bytes_per_row(tmp_path):
     path.write_bytes(b"k\tv\n" * 100_000)
     rows = TSVFile(path)
     assert rows.offsets.nbytes == 8 * 100_001
-    assert len(pickle.dumps(rows)) < 1000  # a spawned worker is sent none of them
+    assert len(pickle.dumps(rows)) < 1000  # not pickled for a spawned worker
     assert rows[99_999] == [b"k", b"v"]
 
 
@@ -197,7 +197,7 @@ def _read_all(rows: TSVFile, queue):
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_other_processes_read_through_a_file_of_their_own(tsv, method):
-    """A file object that parent and child share would share its position, too."""
+    """Parent and child must not share a file object, which has one position."""
     rows = TSVFile(tsv)
     expected = [rows[i] for i in range(3)]
     context = torch_multiprocessing.get_context(method)
@@ -209,7 +209,7 @@ def test_other_processes_read_through_a_file_of_their_own(tsv, method):
     for process in processes:
         process.join(60)
     assert all(answer[0] == expected for answer in answers)
-    assert all(mapped for _, mapped in answers)  # one copy of the index for all
+    assert all(mapped for _, mapped in answers)  # all processes share one index
 
 
 def test_a_fork_does_not_read_through_its_parents_file(tsv):
@@ -238,7 +238,7 @@ def test_a_pickled_reader_carries_no_file(tsv):
     assert copy[2] == rows[2]
 
 
-def test_threads_read_side_by_side(tmp_path):
+def test_threads_read_at_the_same_time(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_bytes(b"".join(b"%d\t%s\n" % (i, b"x" * (i % 97)) for i in range(500)))
     rows, wrong = TSVFile(path), []
@@ -364,7 +364,7 @@ def test_a_large_linelist_stays_small(composite):
         (lambda folder: (folder / "train.yaml").open("a").write("\nlinelist: 3"), "'linelist' is not a file name"),
     ],
 )  # fmt: skip
-def test_broken_sets_say_what_and_where(tmp_path, change, words):
+def test_messages_of_broken_sets(tmp_path, change, words):
     write_set(tmp_path / "one" / "train.yaml", 3)
     change(tmp_path / "one")
     with pytest.raises(UserError) as caught:
@@ -385,7 +385,7 @@ def test_broken_sets_say_what_and_where(tmp_path, change, words):
         ("label", b"one_1\t" + b"[" * 100_000, "not JSON"),
     ],
 )
-def test_broken_rows_say_what_and_where(tmp_path, kind, value, words):
+def test_messages_of_broken_rows(tmp_path, kind, value, words):
     yaml_file = write_set(tmp_path / "one" / "train.yaml", 3)
     path = tmp_path / "one" / f"train.{kind}.tsv"
     lines = path.read_bytes().splitlines()
@@ -403,7 +403,7 @@ def test_old_image_files_have_columns_in_between(tmp_path):
     assert TSVSet(yaml_file).image(0) == ("key", b"picture")
 
 
-def test_a_label_may_come_without_its_list(tmp_path):
+def test_a_label_without_the_list_around_it(tmp_path):
     yaml_file = write_set(tmp_path / "one" / "train.yaml", 1)
     (tmp_path / "one" / "train.label.tsv").write_text('key\t{"scale": 3}\n')
     assert TSVSet(yaml_file).label(0) == {"scale": 3}
