@@ -10,10 +10,10 @@ import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image
 
+from datasets.locate import REMEDY
 from utils.errors import RowError
 from utils.media.images import MAX_PIXELS
 
-REMEDY = "download or make the data set again"
 REDUCTIONS = (8, 4, 2)
 # Least number of pixels of the reduced picture per pixel of the crop and axis. Measured is the difference between a
 # crop and the mean of the source pixels below each of its pixels, in grey levels (14 sharp photographs, 1000 pixels).

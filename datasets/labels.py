@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from numpy.typing import ArrayLike
 
-from datasets.decode import REMEDY
+from datasets.locate import REMEDY
 from utils.errors import RowError
 from utils.skeleton import J24_PELVIS
 

@@ -13,6 +13,7 @@ FILES = {
     "pose2sim": {"val": "pose2sim/test.yaml"},
 }
 _HERE = ROOT / "datasets"
+REMEDY = "download or make the data set again"  # end of the messages on damaged files
 
 
 def find_data_root(data_root: str | None = None, needed: str | None = None) -> Path:

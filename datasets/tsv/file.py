@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.tsv.index import REMEDY, load_offsets
+from datasets.locate import REMEDY
+from datasets.tsv.index import load_offsets
 from utils.errors import RowError, UserError
 
 MAX_NAME = 400  # characters of a name in a message

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.locate import REMEDY
 from utils.errors import UserError
 from utils.files import atomic_path, write_text
 
-REMEDY = "download or make the data set again"
 INTEGER = np.dtype("<i8")
 
 

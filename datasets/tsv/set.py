@@ -10,8 +10,9 @@ import yaml
 from pybase64 import b64decode
 from torch import Tensor
 
+from datasets.locate import REMEDY
 from datasets.tsv.file import MAX_NAME, TSVFile
-from datasets.tsv.index import REMEDY, read_numbers
+from datasets.tsv.index import read_numbers
 from utils.errors import RowError, UserError
 
 MAX_YAML = 1 << 20  # bytes
