@@ -111,7 +111,8 @@ def _is_built(yaml_file: Path, report_file: Path, fingerprint: dict) -> bool:
 
 def _read_report(yaml_file: Path, bodies: Bodies, reader: Reader) -> Report:
     notes = [bodies.describe(), *getattr(reader, "notes", list)()]
-    return Report.read(yaml_file.with_suffix(".rows.jsonl"), yaml_file.with_suffix(".dropped.jsonl"), notes)
+    files = (yaml_file.with_suffix(f".{name}.jsonl") for name in ("rows", "dropped"))
+    return Report.read(*files, notes, getattr(reader, "problems", list)())
 
 
 def _check_disk(yaml_file: Path, units: list[Unit]):

@@ -67,8 +67,8 @@ def _fill(record: PersonRecord, points: np.ndarray, joints: np.ndarray, confiden
         measured |= _with_other_conventions(record, points + record.translation, confidence)
     if record.max_fit_error is not None and measured.get("joints_mm", 0) > 1000 * record.max_fit_error:
         record.pose = record.betas = record.translation = None
-        measured = {"joints_mm": measured["joints_mm"], "fit_left_out": 1.0}
-        return measured
+        kept = ("joints_mm", "joints_swapped_mm", "largest_angle")
+        return {name: measured[name] for name in kept if name in measured} | {"fit_left_out": 1.0}
     if record.keypoints_3d is None:
         record.keypoints_3d = np.column_stack((points, confidence))
     if record.keypoints_2d is None and pixels is not None:

@@ -84,6 +84,8 @@ class Reader(Protocol):
     def read(self, unit: Unit) -> Iterator[PersonRecord | Dropped]:
         """The entries of a share."""
 
+    # may also have notes() and problems(): lines for the report
+
     def fingerprint(self) -> dict:
         """Plain values that differ where the rows would: files with size and time of change, and options."""
 

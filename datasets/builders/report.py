@@ -22,20 +22,20 @@ MEASURES = ("_mm", "_px", "_of_box", "_m", "_iou")  # endings of the numbers of 
 class Report:
     """Numbers of all rows and reasons of all dropped entries of a set."""
 
-    def __init__(self, rows: list[dict], dropped: list[dict], notes: list[str]):
+    def __init__(self, rows: list[dict], dropped: list[dict], notes: list[str], problems: list[str]):
         self.rows, self.dropped, self.notes = rows, dropped, notes
         self.reasons = Counter(entry["reason"] for entry in dropped)
-        self.problems = self._find_problems()
+        self.problems = [*problems, *self._find_problems()]
 
     @classmethod
-    def read(cls, rows: Path, dropped: Path, notes: list[str]) -> "Report":
+    def read(cls, rows: Path, dropped: Path, notes: list[str], problems: list[str]) -> "Report":
         """From the files of lines of JSON that the build writes."""
 
         def lines(path: Path) -> list[dict]:
             with path.open(encoding="utf-8") as file:
                 return [json.loads(line) for line in file]
 
-        return cls(lines(rows), lines(dropped), notes)
+        return cls(lines(rows), lines(dropped), notes, problems)
 
     def values(self, name: str) -> np.ndarray:
         """A number of all rows that have it -> (N,)."""
