@@ -86,7 +86,7 @@ def evaluate_only(args: Namespace, model: nn.Module, criterion: Criterion, check
         raise UserError(f"nothing to evaluate: {LOGS / args.exp_name} has no checkpoint epoch_*.pt; check --exp_name")
     if checkpoint["config"].get("model_type") != args.model_type:
         raise UserError("the checkpoint has no trained transformer: evaluate it with --model_type backbone")
-    network = inference_network(model, device, args.precision, args.fit_keypoints, args.flip_test)
+    network = inference_network(model, device, args.precision, args.fit_keypoints, args.flip_test, args.quarter_turns)
     report = evaluate(network, criterion, make_loader(args, "val"), device, BadRowLog(None))
     report_metrics(report, describe_protocol(args, model.body_model) | describe_labels(args), args.metrics_json)
 
@@ -178,7 +178,9 @@ def finish_epoch(run: TrainingRun) -> bool:
     record |= {"train_seconds": time.perf_counter() - started, "saved": saved}
     if run.val_loader and (last or (state.epoch + 1) % args.eval_epochs == 0):
         model = update.average.module if update.average else run.model
-        network = inference_network(model, run.device, args.precision, args.fit_keypoints, args.flip_test)
+        network = inference_network(
+            model, run.device, args.precision, args.fit_keypoints, args.flip_test, args.quarter_turns
+        )
         report = evaluate(network, run.criterion, run.val_loader, run.device, run.bad_rows, run.interrupted)
         if report is None:
             return False
@@ -266,6 +268,8 @@ def describe_protocol(args, body_model) -> dict[str, str]:
         protocol["keypoint fit"] = "estimates are fitted to MoveNet's 2D keypoints"
     if args.flip_test:
         protocol["flip test"] = "mean of the estimates for each image and its mirror image"
+    if args.quarter_turns:
+        protocol["quarter turns"] = "each image at the turn with the highest confidence of MoveNet's keypoints"
     return protocol
 
 

@@ -39,10 +39,12 @@ class Predictor:
         compile: bool = False,
         flip_test: bool = False,
         fit_keypoints: bool = False,
+        quarter_turns: bool = False,
     ):
         self.device, self.precision = device, precision
         network = prepare_for_inference(model, device, precision, compile)
-        self.refine = partial(refine, fit_keypoints=fit_keypoints, flip_test=flip_test)
+        chosen = {"fit_keypoints": fit_keypoints, "flip_test": flip_test, "quarter_turns": quarter_turns}
+        self.refine = partial(refine, **chosen)
         self.model, self.predict = network.network, self.refine(network)
         self.finder = finder and fast_movenet(finder, device, compile)
         self.body = self.model.body_model
@@ -156,6 +158,7 @@ def load_predictor(
     compile: bool = False,
     flip_test: bool = True,
     fit_keypoints: bool = True,
+    quarter_turns: bool = False,
 ) -> Predictor:
     """A predictor with the network of a checkpoint, by default of the one in this repository.
 
@@ -163,13 +166,14 @@ def load_predictor(
     checkpoint was trained with, if they are not in their usual places. precision: fp32, bf16, fp16, or auto for the
     fastest of the device. compile: use torch.compile, which pays for many images. flip_test: average the estimates on
     each person and on the mirror image, which is slightly better and takes twice the time. fit_keypoints: fit limbs to
-    the detected 2D keypoints, if the backbone detects any. UserError if a file is missing, damaged or does not fit.
+    the detected 2D keypoints, if the backbone detects any. quarter_turns: for people whose keypoints have low
+    confidence, also try the three other quarter turns. UserError if a file is missing, damaged or does not fit.
     """
     device = choose_device(device or "auto")
     precision = choose_precision(precision, device)
     model = load_network(checkpoint, smpl_path, keypoint_regressor)
     finder = load_movenet(MOVENET) if MOVENET.exists() else None
-    return Predictor(model, finder, device, precision, compile, flip_test, fit_keypoints)
+    return Predictor(model, finder, device, precision, compile, flip_test, fit_keypoints, quarter_turns)
 
 
 def load_network(

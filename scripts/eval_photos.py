@@ -133,6 +133,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fit_keypoints", action=argparse.BooleanOptionalAction, default=True, help="as in the demo (default: on)"
     )
+    parser.add_argument(
+        "--quarter_turns", action=argparse.BooleanOptionalAction, default=False, help="as in the demo (default: off)"
+    )
     parser.add_argument("--overlays", type=Path, metavar="DIR", help=f"draw the {NUM_OVERLAYS} worst people")
     parser.add_argument(
         "--movenet", nargs="?", const="argmax", choices=("argmax", "own"), metavar="DECODER",
@@ -158,7 +161,7 @@ def main():
         def predict(name: str, bbox: list[float]) -> Joints:
             return movenet_joints(network, args.movenet, load(name), bbox)
     else:
-        refinements = {"flip_test": args.flip_test, "fit_keypoints": args.fit_keypoints}
+        refinements = {name: getattr(args, name) for name in ("flip_test", "fit_keypoints", "quarter_turns")}
         predictor = load_predictor(args.checkpoint, args.device, precision=args.precision, **refinements)
 
         def predict(name: str, bbox: list[float]) -> Joints:

@@ -47,6 +47,11 @@ def get_args_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="evaluate after a fit to the 2D keypoints that MoveNet sees",
     )
+    run.add_argument(
+        "--quarter_turns",
+        action="store_true",
+        help="evaluate each picture at its best quarter turn, by the confidence of MoveNet's keypoints",
+    )
     run.add_argument("--seed", type=count, default=0)
     run.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda or cuda:N")
     run.add_argument(
@@ -193,6 +198,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         )
     if args.train_backbone == "upper" and args.backbone != "movenet":
         raise UserError("--train_backbone upper is for MoveNet: add --backbone movenet, or leave it out")
+    if args.quarter_turns and args.backbone != "movenet":
+        raise UserError("--quarter_turns needs 2D keypoints, which only --backbone movenet detects: leave it out")
     if args.fit_keypoints and args.backbone != "movenet":
         raise UserError("--fit_keypoints needs 2D keypoints, which only --backbone movenet sees: leave it out")
     if args.graph != "none" and args.joint_prior == "none" and set(args.graph_entries) == {"embedding"}:

@@ -23,15 +23,17 @@ def inference_network(
     precision: str = "fp32",
     fit_keypoints: bool = False,
     flip_test: bool = False,
+    quarter_turns: bool = False,
 ) -> Callable:
     """The network for evaluation, with fused layers. All processes must call this.
 
-    precision: fp32, bf16 or fp16. fit_keypoints, flip_test: see models/inference/keypoint_fit.py and flip_average.py.
+    precision: fp32, bf16 or fp16. fit_keypoints, flip_test, quarter_turns: see models/inference/keypoint_fit.py,
+    flip_average.py and quarter_turns.py.
     """
     model = unwrap(model).eval()  # processes evaluate different numbers of samples: no communication until the end
     broadcast_buffers(model)
     network = prepare_for_inference(model, device, precision)
-    return refine(network, fit_keypoints=fit_keypoints, flip_test=flip_test)
+    return refine(network, fit_keypoints=fit_keypoints, flip_test=flip_test, quarter_turns=quarter_turns)
 
 
 @torch.inference_mode()

@@ -17,7 +17,10 @@ from utils.skeleton import COCO17_TO_J14, COCO17_TO_SMPL, NUM_JOINTS, SMPL_PAREN
 STEPS = 3
 # standard deviations of errors
 KEYPOINT_SIGMA = 0.03  # metres, of a keypoint with confidence 1
-ROTATION_SIGMA = 0.1  # radians, of the network, about each axis of each joint
+# radians, of the network, for each joint: in the picture plane, where keypoints determine it, and out of it, where a
+# rotation also corrects errors of scale and perspective, and so gives wrong depth
+IN_PLANE_SIGMA = 0.2
+OUT_OF_PLANE_SIGMA = 0.05
 SCALE_SIGMA = 0.1  # of the network, of the logarithm of the camera's scale
 SHIFT_SIGMA = 100.0  # metres, of the network: in effect the keypoints alone determine the translation
 OUTLIER = 0.1  # metres of residual at which a keypoint has half its weight
@@ -31,7 +34,12 @@ class KeypointFit(nn.Module):
     tails, because MoveNet may confuse limbs. Without keypoints the estimate is unchanged.
     """
 
-    def __init__(self, network: BodyNetwork):
+    def __init__(
+        self,
+        network: BodyNetwork,
+        in_plane_sigma: float = IN_PLANE_SIGMA,
+        out_of_plane_sigma: float = OUT_OF_PLANE_SIGMA,
+    ):
         super().__init__()
         self.network, self.estimate = network, network.estimate
         coco, j14 = zip(*COCO17_TO_J14.items(), strict=True)
@@ -40,7 +48,8 @@ class KeypointFit(nn.Module):
         moved_by = torch.tensor([[float(j in _ancestors(COCO17_TO_SMPL[k])) for j in range(NUM_JOINTS)] for k in coco])
         self.register_buffer("moved_by", moved_by[..., None], persistent=False)  # (12, 24, 1): 1 if an ancestor
         self.register_buffer("parents", torch.tensor(SMPL_PARENTS[1:]), persistent=False)
-        sigmas = torch.tensor([ROTATION_SIGMA] * 72 + [SHIFT_SIGMA] * 2 + [SCALE_SIGMA])
+        rotation_sigmas = [out_of_plane_sigma, out_of_plane_sigma, in_plane_sigma] * NUM_JOINTS
+        sigmas = torch.tensor(rotation_sigmas + [SHIFT_SIGMA] * 2 + [SCALE_SIGMA])
         self.register_buffer("damping", torch.diag(sigmas.double() ** -2), persistent=False)
         self.to(self.body_model.J_template.device)
 

@@ -13,6 +13,7 @@ from models.inference.flip_average import FlipTest
 from models.inference.fused_conv import FusedConv
 from models.inference.hrnet import FastHRNet
 from models.inference.keypoint_fit import KeypointFit
+from models.inference.quarter_turns import QuarterTurns
 from models.inference.transformer import FastBlock
 from models.mesh_recovery import BodyNetwork, MeshRecovery
 from models.movenet import Conv, MoveNet
@@ -89,8 +90,23 @@ class InferenceNetwork(nn.Module):
             return self.network(image_or_features, all_stages=False)
         return self.run(image_or_features.to(self.device).contiguous(memory_format=torch.channels_last))
 
+    @property
+    def detects_keypoints(self) -> bool:
+        """Whether the backbone detects 2D keypoints."""
+        return isinstance(self.network.backbone, MoveNetBackbone)
 
-def refine(network: BodyNetwork, fit_keypoints: bool, flip_test: bool) -> BodyNetwork:
-    """The network with the keypoint fit and the flip test, if chosen: better estimates for more compute."""
-    network = KeypointFit(network) if fit_keypoints else network
-    return FlipTest(network) if flip_test else network
+    @torch.inference_mode()
+    def detect(self, image: Tensor) -> Tensor:
+        """image (B, 3, H, W) -> 2D keypoints (B, 17, 3) of MoveNet: x, y in the crop frame, confidence."""
+        image = image.to(self.device).contiguous(memory_format=torch.channels_last)
+        return self.network.backbone.detect(image)[1]
+
+
+def refine(network: InferenceNetwork, fit_keypoints: bool, flip_test: bool, quarter_turns: bool = False) -> BodyNetwork:
+    """The network with keypoint fit, flip test and quarter turns, if chosen: better estimates for more compute.
+
+    Quarter turns need a backbone that detects keypoints; with another one they are left out.
+    """
+    refined = KeypointFit(network) if fit_keypoints else network
+    refined = FlipTest(refined) if flip_test else refined
+    return QuarterTurns(refined, network.detect) if quarter_turns and network.detects_keypoints else refined

@@ -83,7 +83,8 @@ def test_derivatives_agree_with_differences(fit, people):
 
 
 @torch.inference_mode()
-def test_a_rotated_body_returns_to_its_keypoints(network, fit, people):
+def test_a_rotated_body_returns_to_its_keypoints(network, people):
+    fit = KeypointFit(network, in_plane_sigma=0.1, out_of_plane_sigma=0.1)
     rotmat, betas, cam = people
     keypoints = keypoints_of(network, rotmat, betas, cam)
     truth = network.estimate(rotmat, betas, cam)
@@ -96,6 +97,19 @@ def test_a_rotated_body_returns_to_its_keypoints(network, fit, people):
     assert errors[1] < errors[0]
     torch.testing.assert_close(torch.linalg.det(found["pred_rotmat"]), torch.ones(20, 24))
     assert found["pred_betas"] is betas
+
+
+@torch.inference_mode()
+def test_the_fit_changes_depth_less_than_an_even_one(network, fit, people):
+    """The keypoints are fitted nearly as well, and rotations out of the picture plane, which they do not show, less."""
+    keypoints = keypoints_of(network, turned(people[0], 0.2), *people[1:])
+    even = KeypointFit(network, in_plane_sigma=0.2, out_of_plane_sigma=0.2)
+    start, found, found_evenly = network.estimate(*people), fit.fit(*people, keypoints), even.fit(*people, keypoints)
+    assert miss(found, keypoints).mean() < 0.5 * miss(start, keypoints).mean()
+    change, even_change = (
+        (e["pred_keypoints_3d"] - start["pred_keypoints_3d"])[..., 2].abs().mean() for e in (found, found_evenly)
+    )
+    assert change < 0.5 * even_change
 
 
 @torch.inference_mode()

@@ -90,6 +90,12 @@ def get_demo_parser() -> Parser:
         default=True,
         help="fit the limbs to the 2D keypoints of the backbone, if it has any",
     )
+    network.add_argument(
+        "--quarter_turns",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="if the keypoints of a person have low confidence, also try the three other quarter turns of the crop",
+    )
     network.add_argument("--smpl_path", metavar="FILE", help="body model that the checkpoint was trained with")
     network.add_argument("--keypoint_regressor", metavar="FILE", help="J17 regressor of that body model, .npy")
     return parser
