@@ -56,3 +56,17 @@ def picture_size(path: Path) -> tuple[int, int]:
     except (OSError, RowError) as error:
         raise BadEntry("not a picture", f"{path}: {error}"[:200]) from None
     return header.height, header.width
+
+
+def locate(folder: Path, name: str) -> Path:
+    """Where a picture lies below `folder`: as named, without its first folder, or, for COCO 2014, under its 2017 name.
+
+    The last candidate if none is there; reading it tells so.
+    """
+    name = name.replace("\\", "/").lstrip("/")
+    last = name.rsplit("/", 1)[-1]
+    candidates = [folder / name, folder / name.split("/", 1)[-1], folder / last]
+    for end in (last, last.rsplit("_", 1)[-1]):  # COCO_train2014_000000000009.jpg is 000000000009.jpg of 2017
+        candidates += [folder / year / end for year in ("train2014", "train2017", "val2014", "val2017", "images")]
+    candidates.append(folder / last.rsplit("_", 1)[-1])
+    return next((path for path in candidates if path.is_file()), candidates[0])
