@@ -6,6 +6,7 @@ Runs as one process, or as several under torchrun or `python -m torch.distribute
 import time
 from argparse import Namespace
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from models.body_model import BodyModel
 from models.build import build_model, config_from_args, name_keypoint_regressor
 from models.criterion import Criterion
 from models.features import network_input
-from models.inference.evaluate import evaluate, inference_network
+from models.inference.evaluate import describe_refinements, evaluate, inference_network
 from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weights
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
@@ -49,6 +50,7 @@ from utils.train.signals import Interrupt
 from utils.train.update import Update
 
 LOGS = Path("logs")
+refinements = attrgetter("fit_keypoints", "flip_test", "quarter_turns")
 
 
 @exit_on_user_error
@@ -86,7 +88,7 @@ def evaluate_only(args: Namespace, model: nn.Module, criterion: Criterion, check
         raise UserError(f"nothing to evaluate: {LOGS / args.exp_name} has no checkpoint epoch_*.pt; check --exp_name")
     if checkpoint["config"].get("model_type") != args.model_type:
         raise UserError("the checkpoint has no trained transformer: evaluate it with --model_type backbone")
-    network = inference_network(model, device, args.precision, args.fit_keypoints, args.flip_test, args.quarter_turns)
+    network = inference_network(model, device, args.precision, *refinements(args))
     report = evaluate(network, criterion, make_loader(args, "val"), device, BadRowLog(None))
     report_metrics(report, describe_protocol(args, model.body_model) | describe_labels(args), args.metrics_json)
 
@@ -178,9 +180,7 @@ def finish_epoch(run: TrainingRun) -> bool:
     record |= {"train_seconds": time.perf_counter() - started, "saved": saved}
     if run.val_loader and (last or (state.epoch + 1) % args.eval_epochs == 0):
         model = update.average.module if update.average else run.model
-        network = inference_network(
-            model, run.device, args.precision, args.fit_keypoints, args.flip_test, args.quarter_turns
-        )
+        network = inference_network(model, run.device, args.precision, *refinements(args))
         report = evaluate(network, run.criterion, run.val_loader, run.device, run.bad_rows, run.interrupted)
         if report is None:
             return False
@@ -264,13 +264,7 @@ def describe_protocol(args, body_model) -> dict[str, str]:
         "alignment": "MPJPE middle of the hips, PA-MPJPE similarity transform, MPVPE J17 pelvis",
         "gender": "neutral body for estimates and labels",
     }
-    if args.fit_keypoints:
-        protocol["keypoint fit"] = "estimates are fitted to MoveNet's 2D keypoints"
-    if args.flip_test:
-        protocol["flip test"] = "mean of the estimates for each image and its mirror image"
-    if args.quarter_turns:
-        protocol["quarter turns"] = "each image at the turn with the highest confidence of MoveNet's keypoints"
-    return protocol
+    return protocol | describe_refinements(*refinements(args))
 
 
 def _body(body_model: BodyModel) -> str:

@@ -36,6 +36,16 @@ def inference_network(
     return refine(network, fit_keypoints=fit_keypoints, flip_test=flip_test, quarter_turns=quarter_turns)
 
 
+def describe_refinements(fit_keypoints: bool, flip_test: bool, quarter_turns: bool) -> dict[str, str]:
+    """What the chosen refinements of `inference_network` do, by name, for the protocol of an evaluation."""
+    described = {
+        "keypoint fit": (fit_keypoints, "estimates are fitted to MoveNet's 2D keypoints"),
+        "flip test": (flip_test, "mean of the estimates for each image and its mirror image"),
+        "quarter turns": (quarter_turns, "each image at the turn with the highest confidence of MoveNet's keypoints"),
+    }
+    return {name: text for name, (chosen, text) in described.items() if chosen}
+
+
 @torch.inference_mode()
 def evaluate(
     network: Callable,
