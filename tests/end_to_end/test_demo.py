@@ -404,6 +404,9 @@ def test_a_film(run, tmp_path, predictor):
     assert person["frames"] == list(range(n)) and all(person["observed"]) and record["rate"] == 10
     np.testing.assert_allclose(person["times"], np.arange(n) / 10)
     joints_2d = np.array(person["joints_2d"])
+    (alone,) = predictor(image)  # the first frame, before it was compressed
+    np.testing.assert_allclose(joints_2d[0].mean(0), alone.joints_2d.mean(0), atol=15)
+    assert np.ptp(joints_2d[0], axis=0) == pytest.approx(np.ptp(alone.joints_2d, axis=0), rel=0.25)
     moved = np.diff(joints_2d[:, 0, 0])
     assert moved.mean() == pytest.approx(4, abs=1.5)
     rotmat = roma.rotvec_to_rotmat(torch.tensor(person["pose"]))

@@ -55,13 +55,15 @@ class Track:
             turns = [Slerp(known, Rotation.from_matrix(joint))(now) for joint in rotmat.swapaxes(0, 1)]
             rotmat = np.stack([turn.as_matrix() for turn in turns], axis=1)
             weak = np.stack([np.interp(now, known, column) for column in weak.T], axis=1)
+        weak = smooth_values(weak, now, seconds)
+        weak[:, 0] = np.exp(weak[:, 0])
         return SmoothTrack(
             frames=frames,
             times=now,
             observed=np.isin(frames, self.frames),
             rotmat=smooth_rotations(rotmat, now, seconds),
             betas=np.median(self.betas, axis=0),
-            weak=smooth_values(weak, now, seconds),
+            weak=weak,
         )
 
     def box_in(self, frame: int) -> np.ndarray | None:
