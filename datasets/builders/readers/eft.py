@@ -16,7 +16,7 @@ from datasets.builders.keypoint_orders import BODY25_TO_J24, to_j24
 from datasets.builders.pictures import locate
 from datasets.builders.record import BadEntry, Dropped, PersonRecord, Unit, file_state, records
 from datasets.builders.values import betas_of, load_json, numbers, text
-from utils.camera import Crop, WeakPerspective
+from utils.camera import WeakPerspective
 from utils.errors import UserError
 
 ROWS = 128  # of a unit
@@ -90,7 +90,8 @@ class Eft:
             raise BadEntry("scale of parm_cam is 0")
         if convention == "s X + t":
             shift = np.array(shift) / scale
-        return Crop(tuple(record.center), record.scale).camera((scale, *shift))
+        pixels = 100 * record.scale * scale  # of a metre: the crop goes from -1 to 1
+        return WeakPerspective(pixels, *(record.center + pixels * np.array(shift)))
 
     def _record(self, i: int) -> PersonRecord:
         entry = self.rows[i]

@@ -123,10 +123,8 @@ def eft(photos: list[Photo]) -> dict:
     for i, photo in enumerate(photos):
         left, top, right, bottom = photo.person.box
         # off the middle and wide, so that the order of shift and scale matters
-        center, side = (
-            np.array([(left + right) / 2 + 20, (top + bottom) / 2 - 9]),
-            1.8 * max(right - left, bottom - top),
-        )
+        center = np.array([(left + right) / 2 + 5, (top + bottom) / 2 - 30])
+        side = 1.8 * max(right - left, bottom - top)
         scale, shift = weak_camera(photo)
         # the crop goes from -1 to 1: x_crop = s (X + t)
         s = 2 * scale / side
