@@ -1,4 +1,4 @@
-"""Turn a training checkpoint into a small file to share: weights alone, in half precision, as safetensors.
+"""Turn a training checkpoint into a small file to share: weights alone, in half precision or less, as safetensors.
 
     python scripts/export_weights.py --input logs/small/checkpoints/epoch_012.pt --output pretrained/NAME.safetensors
 
@@ -14,7 +14,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models.movenet import load_movenet
-from utils.checkpoint import find_checkpoint, load_checkpoint, write_checkpoint
+from utils.checkpoint import find_checkpoint, load_checkpoint, to_eight_bits, write_checkpoint
 from utils.errors import UserError, exit_on_user_error
 from utils.paths import MOVENET
 
@@ -34,12 +34,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", required=True, help="checkpoint of main.py; with * the last match by name")
     parser.add_argument("--output", type=Path, required=True, help="file to write, .safetensors")
+    parser.add_argument(
+        "--eight_bits", action="store_true", help="matrices as 8-bit numbers, one scale a row: half the size"
+    )
     args = parser.parse_args()
     if args.output.suffix != ".safetensors":
         raise UserError(f"--output {args.output}: the name must end in .safetensors")
     checkpoint = load_checkpoint(find_checkpoint(args.input))
     state, config = leave_out_known_backbone(checkpoint.get("ema", checkpoint["model"]), checkpoint["config"])
-    state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    packed = to_eight_bits(state) if args.eight_bits else state
+    # scales stay float32: they are few, and their errors would add to those of the 8-bit numbers
+    state = {key: v.half() if v.is_floating_point() and key in state else v for key, v in packed.items()}
     write_checkpoint(args.output, {"model": state, "config": config})
     print(f"{args.output}: {len(state)} tensors, {args.output.stat().st_size / 1e6:.1f} MB")
 

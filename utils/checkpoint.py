@@ -3,7 +3,7 @@
 A checkpoint is a dict: `model` (state dict), `config` (what rebuilds the network: models.build.config_from_args), and,
 to go on training, all that `RunState` of utils/train needs. Where weights were averaged, `ema` has the averages, which
 are what everyone but the training that goes on wants, and `num_averaged` their number of steps. A .safetensors file
-holds the weights, and the config as JSON.
+holds the weights, and the config as JSON; its matrices may be 8-bit numbers with one scale a row (`to_eight_bits`).
 """
 
 import json
@@ -73,6 +73,36 @@ def write_checkpoint(path: str | Path, content: dict):
             raise UserError(f"cannot write {path}: {_one_line(error)}; check the folder and the disk") from error
 
 
+def to_eight_bits(state: dict[str, Tensor], least: int = 4096) -> dict[str, Tensor]:
+    """Weights of linear and convolution layers of at least `least` numbers as int8; NAME.scale (rows, 1, ...) float32.
+
+    A row is all that one output is made of. Its largest number becomes 127; the rest stays as it is.
+    """
+    packed = {}
+    for name, value in state.items():
+        packed[name] = value
+        if name.endswith(".weight") and value.dim() > 1 and value.numel() >= least and value.is_floating_point():
+            scale = value.float().abs().flatten(1).amax(1).clamp(min=1e-12).view(-1, *[1] * (value.dim() - 1)) / 127
+            packed[f"{name}.scale"] = scale
+            packed[name] = (value.float() / scale).round().clamp(-127, 127).to(torch.int8)
+    return packed
+
+
+def from_eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `to_eight_bits`, up to rounding; ValueError if a weight or its scale is missing or misshaped."""
+    scales = {name.removesuffix(".scale"): value for name, value in state.items() if name.endswith(".weight.scale")}
+    plain = {
+        name: value for name, value in state.items() if name.removesuffix(".scale") not in scales or name in scales
+    }
+    packed = {name for name, value in plain.items() if name.endswith(".weight") and value.dtype == torch.int8}
+    # checked before the product, whose size a damaged file could choose
+    if packed != set(scales) or any(
+        scale.shape != (len(plain[name]), *[1] * (plain[name].dim() - 1)) for name, scale in scales.items()
+    ):
+        raise ValueError("8-bit weights and their scales do not match")
+    return plain | {name: plain[name].float() * scale.float() for name, scale in scales.items()}
+
+
 def save_checkpoint(path: str | Path, model: nn.Module, config: dict):
     """Save a network (not its data-parallel wrapper) alone; RunState makes those to resume from."""
     write_checkpoint(path, {"model": model.state_dict(), "config": config})
@@ -89,7 +119,8 @@ def read_checkpoint(path: str | Path) -> dict:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 config = json.loads((file.metadata() or {}).get("config", "null"))
-                return {"model": {key: file.get_tensor(key) for key in file.keys()}, "config": config}  # noqa: SIM118
+                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                return {"model": from_eight_bits(state), "config": config}
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files fail in a dozen ways, none of which a user needs to know
         raise UserError(_why_unreadable(path, error)) from error

@@ -12,6 +12,7 @@ from utils.checkpoint import (
     load_model_weights,
     read_checkpoint,
     save_checkpoint,
+    to_eight_bits,
     write_checkpoint,
 )
 from utils.errors import UserError
@@ -212,3 +213,34 @@ def test_a_backbone_checkpoint_must_have_all_of_the_backbone(tmp_path):
     write_checkpoint(tmp_path / "a.pt", {"model": state, "config": CONFIG | {"model_type": "backbone"}})
     with pytest.raises(UserError, match=r"1 tensors missing, first regressor\.bias"):
         load_model_weights(Network(), tmp_path / "a.pt", CONFIG)
+
+
+def test_eight_bits_are_within_half_a_step_of_each_row(tmp_path):
+    """Through a file; small tensors, biases and tables stay as they are, and a row of zeros is one."""
+    torch.manual_seed(0)
+    state = {"a.weight": torch.randn(64, 100) * torch.logspace(-3, 1, 64)[:, None], "a.bias": torch.randn(64)}
+    state |= {"b.weight": torch.randn(70, 1, 8, 8), "norm.weight": torch.randn(5000), "table": torch.randn(1, 80, 80)}
+    state["a.weight"][3] = 0
+    packed = to_eight_bits(state)
+    assert {name for name, value in packed.items() if value.dtype == torch.int8} == {"a.weight", "b.weight"}
+    path = tmp_path / "small.safetensors"
+    write_checkpoint(path, {"model": packed, "config": {}})
+    found = read_checkpoint(path)["model"]
+    assert found.keys() == state.keys() and path.stat().st_size < 0.7 * sum(4 * v.numel() for v in state.values())
+    for name in ("a.weight", "b.weight"):
+        step = state[name].abs().flatten(1).amax(1) / 127
+        assert ((found[name] - state[name]).abs().flatten(1).amax(1) <= 0.51 * step + 1e-6).all()
+    assert all(torch.equal(found[name], state[name]) for name in ("a.bias", "norm.weight", "table"))
+    assert found["a.weight"][3].count_nonzero() == 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"a.weight": None}, {"a.weight.scale": None}, {"a.weight.scale": torch.ones(1, 5000).half()}]
+)
+def test_eight_bits_that_do_not_match_are_refused(tmp_path, change):
+    packed = to_eight_bits({"a.weight": torch.randn(64, 100)}) | change
+    packed = {name: value for name, value in packed.items() if value is not None}
+    path = tmp_path / "damaged.safetensors"
+    write_checkpoint(path, {"model": packed, "config": {}})
+    with pytest.raises(UserError, match="damaged"):
+        read_checkpoint(path)
