@@ -17,7 +17,7 @@ from datasets.build import build_dataset, build_loader, describe_labels
 from datasets.locate import FILES
 from datasets.sampler import Shard
 from models.body_model import BodyModel
-from models.build import build_model, config_from_args, name_keypoint_regressor
+from models.build import build_model, config_from_args, name_keypoint_regressor, take_choices
 from models.criterion import Criterion
 from models.features import network_input
 from models.inference.evaluate import describe_refinements, evaluate, inference_network
@@ -66,8 +66,8 @@ def run(args: Namespace, device: torch.device):
     """Build the network and load its weights, then evaluate or train."""
     seed_everything(args.seed)
     args.precision = from_rank_zero(choose_precision(args.precision, device))
-    if args.align_corners is None and args.load_checkpoint:
-        args.align_corners = load_checkpoint(find_checkpoint(args.load_checkpoint))["config"].get("align_corners", True)
+    if args.load_checkpoint:
+        take_choices(args, load_checkpoint(find_checkpoint(args.load_checkpoint))["config"])
     model, criterion = build_model(args)
     body = model.body_model
     print_once(f"body {_body(body)}; keypoint regressor {name_keypoint_regressor(args, body)}")

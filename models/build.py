@@ -18,7 +18,7 @@ from models.joint_prior import load_joint_prior
 from models.mesh_recovery import InitialTokens, MeshRecovery, subsample_body
 from models.regressor import IterativeRegressor
 from utils.errors import UserError
-from utils.network_config import check_config
+from utils.network_config import check_config, complete_config
 from utils.paths import META_DATA, MOVENET, MOVENET_STATISTICS, OPEN_BODY, PRETRAINED
 from utils.safe_load.limits import check_arrays
 from utils.skeleton import NUM_JOINTS
@@ -145,7 +145,7 @@ def config_from_args(args: Namespace, body_model: BodyModel | None = None) -> Ea
         "model_type": args.model_type,
         "backbone": args.backbone,
         "hrnet_type": args.hrnet_type if args.backbone == "hrnet" else None,
-        "train_backbone": args.train_backbone,
+        "train_backbone": args.train_backbone or "auto",
         "align_corners": align_corners(args),
         "num_transformers": args.num_transformers if args.model_type == "SMPL-Pose" else 0,
         "graph": graph,
@@ -170,6 +170,13 @@ def build_backbone(config: EasyDict, weights: str = "auto") -> nn.Module:
     from models.backbone import build_hrnet
 
     return build_hrnet(config.hrnet_type or "w32", find_hrnet_weights(weights, config.hrnet_type))
+
+
+def take_choices(args: Namespace, config: dict) -> None:
+    """Take from a checkpoint's configuration what the command line leaves open: --align_corners, --train_backbone."""
+    for name in ("align_corners", "train_backbone"):
+        if getattr(args, name) is None:
+            setattr(args, name, complete_config(config, "checkpoint")[name])
 
 
 def align_corners(args: Namespace) -> bool:

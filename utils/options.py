@@ -89,8 +89,8 @@ def get_args_parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--train_backbone",
         choices=TRAIN_BACKBONES,
-        default="auto",
-        help="auto: HRNet learns, MoveNet is frozen; upper: a copy of MoveNet's stages above stride 8 learns, too",
+        help="auto: HRNet learns, MoveNet is frozen; upper: a copy of MoveNet's stages above stride 8 learns, too "
+        "(default: that of --load_checkpoint, else auto)",
     )
     network.add_argument(
         "--align_corners",

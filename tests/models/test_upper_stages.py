@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datasets.feature_cache import decode, encode
-from models.build import build_model, config_from_args
+from models.build import build_model, config_from_args, take_choices
 from models.inference.prepare import prepare_for_inference
 from models.movenet_backbone import build_movenet_backbone, distance
 from utils.checkpoint import load_model_weights, save_checkpoint
@@ -111,6 +111,19 @@ def test_checkpoints_of_both_kinds_fit_only_where_they_should(tmp_path, image):
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
     with pytest.raises(UserError, match="--train_backbone upper, this run has --train_backbone auto"):
         load_model_weights(networks["auto"][0], tmp_path / "upper.pt", networks["auto"][1])
+
+
+def test_what_the_command_line_leaves_open_comes_from_the_checkpoint():
+    args = parse_args(FLAGS)
+    assert config_from_args(args)["train_backbone"] == "auto" and not config_from_args(args)["align_corners"]
+    take_choices(args, {"backbone": "movenet"})  # older than both choices
+    assert (args.align_corners, args.train_backbone) == (True, "auto")
+    for flags, expected in (([], (False, "upper")), (["--align_corners=1"], (True, "upper"))):
+        args = parse_args([*FLAGS, *flags])
+        take_choices(args, {"backbone": "movenet", "train_backbone": "upper", "align_corners": False})
+        config = config_from_args(args)
+        assert (config["align_corners"], config["train_backbone"]) == expected
+    assert config_from_args(parse_args([]))["align_corners"]  # HRNet, as published
 
 
 def test_the_fast_network_is_the_same_function(image):
