@@ -36,14 +36,19 @@ def build_dataset(args: Namespace, split: str) -> Dataset:
         augment=train,
         seed=args.seed if train else 0,
         root=None if args.allow_outside_paths else root.absolute(),
+        with_smpl_joints=args.data_mode == "emdb",
     )
 
 
 def describe_labels(args: Namespace) -> dict[str, str]:
-    """The note on the labels of the evaluation set, for the evaluation protocol; {} if the set has none."""
+    """The note on the labels of the evaluation set, for the evaluation protocol; {} if there is nothing
+    to note."""
     file = FILES.get(args.data_mode, {}).get("val")
     note = file and read_note(find_data_root(args.data_root, file) / file)
-    return {"labels": note} if note else {}
+    labels = {"labels": note} if note else {}
+    if args.data_mode == "emdb":
+        labels["joints"] = "24 SMPL joints, against those of the labelled body"
+    return labels
 
 
 def build_loader(

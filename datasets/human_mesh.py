@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from datasets.augment import Augmentation, move_keypoints_2d, move_keypoints_3d, move_pose
 from datasets.decode import decode_for_crop, decode_image
-from datasets.labels import format_label, parse_label
+from datasets.labels import format_label, parse_label, parse_smpl_joints
 from datasets.tsv import TSVSet
 from utils.crop import CROP_SIZE, crop_matrix, normalize, reduced_matrix, warp
 
@@ -27,6 +27,8 @@ class HumanMeshDataset(Dataset):
     augment: False, True or a fixed `(flip, gain_rgb, rotation_deg, scale)`. True draws one at random from seed, epoch
     and row number alone; the epoch is part of the row number, see `datasets.sampler.RowNumber`.
     with_image_uint8: add `image_uint8` (3, 224, 224), the crop before normalisation.
+    with_smpl_joints: add `smpl_joints` (24, 3) metres, camera frame, by the body of the person's gender; only sets for
+    evaluation have them, without augmentation.
     root: folder that has to contain the set's files, see `TSVSet`.
     Large JPEGs are decoded at the resolution that the crop needs, see `datasets.decode`. A row that cannot be read
     raises a RowError with file, row and remedy.
@@ -39,11 +41,13 @@ class HumanMeshDataset(Dataset):
         with_image_uint8: bool = False,
         seed: int = 0,
         root: str | Path | None = "..",
+        with_smpl_joints: bool = False,
     ):
         self.rows = TSVSet(yaml_file, root)
         self.augment = augment
         self.with_image_uint8 = with_image_uint8
         self.seed = seed
+        self.with_smpl_joints = with_smpl_joints
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,6 +82,8 @@ class HumanMeshDataset(Dataset):
         }
         for name in label["absent"]:
             row[name].zero_()  # rotation and translation make zeros of a missing label nonzero
+        if self.with_smpl_joints:
+            row["smpl_joints"] = _tensor(parse_smpl_joints(self.rows.label(index), self._where(index, key, "label")))
         if self.with_image_uint8:
             brightened = np.clip(crop[..., :3] * np.asarray(gain_rgb), 0, 255).astype(np.uint8)
             row["image_uint8"] = torch.from_numpy(brightened.transpose(2, 0, 1).copy())

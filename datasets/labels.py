@@ -46,6 +46,14 @@ def parse_label(label: dict, where: str = "label") -> dict:
     }
 
 
+def parse_smpl_joints(label: dict, where: str = "label") -> np.ndarray:
+    """`smpl_joints` of a label: the 24 SMPL joints of the person's own body, metres, camera frame -> (24, 3)."""
+    joints = _read_array(label, "smpl_joints", 24 * 3, where=where)
+    if joints is None:
+        raise RowError(f"{where}: 'smpl_joints' is missing; {REMEDY}")
+    return joints.reshape(24, 3)
+
+
 def format_label(
     center: ArrayLike,
     scale: float,

@@ -6,11 +6,22 @@ from pathlib import Path
 from utils.errors import UserError
 from utils.paths import ROOT
 
-FOLDERS = ("Tax-H36m-coco40k-Muco-UP-Mpii", "human3.6m", "coco_smpl", "muco", "up3d", "mpii", "3dpw", "pose2sim")
+FOLDERS = (
+    "Tax-H36m-coco40k-Muco-UP-Mpii",
+    "human3.6m",
+    "coco_smpl",
+    "muco",
+    "up3d",
+    "mpii",
+    "3dpw",
+    "pose2sim",
+    "emdb",
+)
 FILES = {
     "h36m": {"train": "Tax-H36m-coco40k-Muco-UP-Mpii/train.yaml", "val": "human3.6m/valid.protocol2.yaml"},
     "3dpw": {"train": "3dpw/train.yaml", "val": "3dpw/test_has_gender.yaml"},
     "pose2sim": {"val": "pose2sim/test.yaml"},
+    "emdb": {"val": "emdb/test.yaml"},
 }
 _HERE = ROOT / "datasets"
 REMEDY = "download or make the data set again"  # end of the messages on damaged files

@@ -1,8 +1,12 @@
 """HRNet image features (Sun et al., CVPR 2019) through timm, with a choice of initial weights."""
 
+import codecs
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import safetensors.torch
 import timm
 import torch
 from torch import nn
@@ -12,14 +16,23 @@ from utils.safe_load.limits import check_torch_file
 
 # Keys that only an official pose_hrnet checkpoint has, and keys that it lacks: its last stage fuses only to the finest
 # of the four outputs.
-POSE_HRNET_EXTRA = re.compile(r"final_layer\.")
-POSE_HRNET_ABSENT = re.compile(r"stage4\.2\.fuse_layers\.[1-3]\.")
+POSE_HRNET_EXTRA = re.compile(r"(final_layer|incre_modules|downsamp_modules|classifier)\.")
+POSE_HRNET_ABSENT = re.compile(r"^stage4\.2\.fuse_layers\.[1-3]\.|num_batches_tracked$")
+LANDMARK = "layer1.0.conv1.weight"  # a tensor that every HRNet has
+# MMPose keeps arrays of numpy beside the weights
+NUMPY_GLOBAL = re.compile(r"numpy\.(_?core\.multiarray\.(_reconstruct|scalar)|ndarray|dtype)|_codecs\.encode")
+NUMPY_TYPES = [
+    *((np._core.multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *((np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *(np.ndarray, np.dtype, codecs.encode),
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "bool")),
+]
 
 
 def build_hrnet(hrnet_type: str, weights: str | Path | None = None) -> nn.Module:
     """HRNet `w18`, `w32` or `w48`: image (B, 3, H, W) -> four maps at strides 4, 8, 16, 32, `.map_channels` wide.
 
-    weights: None (random), "imagenet" (downloaded by timm), or the path of an official pose_hrnet checkpoint (COCO).
+    weights: None (random), "imagenet" (downloaded by timm), or the path of HRNet pose weights.
     Parameters have the names of the official pose_hrnet. UserError if the weights are not available or do not fit.
     """
     try:
@@ -45,23 +58,12 @@ def build_hrnet(hrnet_type: str, weights: str | Path | None = None) -> nn.Module
 
 
 def load_pose_hrnet(backbone: nn.Module, path: Path) -> None:
-    """Load an official pose_hrnet checkpoint into an HRNet; UserError names the first tensor that does not fit."""
-    if not path.is_file():
-        raise UserError(
-            f"HRNet weights not found at {path}: download the official pose_hrnet COCO checkpoint there, "
-            "or use --backbone_weights imagenet or none"
-        )
-    check_torch_file(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = type(error).__name__
-        raise UserError(f"{path} is not a readable HRNet checkpoint ({reason}); download it again") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UserError(f"{path} is not a pose_hrnet checkpoint: expected a flat dict of tensors; download it again")
+    """Load HRNet pose weights, see `read_hrnet_weights`, into an HRNet; UserError names the first tensor that does not
+    fit."""
+    state = read_hrnet_weights(path)
     own = backbone.state_dict()
     unexpected = [k for k in state if k not in own and not POSE_HRNET_EXTRA.match(k)]
-    missing = [k for k in own if k not in state and not POSE_HRNET_ABSENT.match(k)]
+    missing = [k for k in own if k not in state and not POSE_HRNET_ABSENT.search(k)]
     misfit = [k for k in own if k in state and own[k].shape != state[k].shape]
     for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misfit)):
         if keys:
@@ -70,3 +72,42 @@ def load_pose_hrnet(backbone: nn.Module, path: Path) -> None:
                 "choose the checkpoint of the same width as --hrnet_type"
             )
     backbone.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)  # checked above
+
+
+def read_hrnet_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a pose or classification HRNet by their official names.
+
+    path: .safetensors, or a torch.save file: a flat dict, or one with other data around it, as of MMPose. What stands
+    before the official names (`backbone.`, `module.`) is removed. No code in the file is executed.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"HRNet weights not found at {path}: docs/data.md lists where to download pose_hrnet weights, "
+            "or use --backbone_weights imagenet or none"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            content = safetensors.torch.load_file(path)
+        else:
+            check_torch_file(path, allow=NUMPY_GLOBAL)
+            with torch.serialization.safe_globals(NUMPY_TYPES):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = type(error).__name__
+        raise UserError(f"{path} is not a readable HRNet checkpoint ({reason}); download it again") from error
+    tensors = max(_dicts_of_tensors(content, depth=3), key=len, default={})
+    found = [key for key in tensors if key.endswith(LANDMARK)]
+    if not found:
+        raise UserError(f"{path} is not an HRNet checkpoint: no tensor is called {LANDMARK}; give another file")
+    prefix = min(found, key=len).removesuffix(LANDMARK)
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _dicts_of_tensors(value, depth: int) -> Iterator[dict[str, torch.Tensor]]:
+    """The tensors of each dict inside `value`, the outer ones first."""
+    if isinstance(value, dict) and depth:
+        yield {key: item for key, item in value.items() if isinstance(key, str) and isinstance(item, torch.Tensor)}
+        for item in value.values():
+            yield from _dicts_of_tensors(item, depth - 1)

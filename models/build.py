@@ -185,9 +185,12 @@ def align_corners(args: Namespace) -> bool:
 
 
 def find_hrnet_weights(choice: str, hrnet_type: str) -> Path | str | None:
-    """HRNet weights by name: auto is the official COCO checkpoint if it is in pretrained/hrnet, else None (random)."""
+    """HRNet weights by name or path: auto is the official COCO checkpoint if it is in pretrained/hrnet, else None
+    (random)."""
     if choice == "none":
         return None
+    if choice not in ("auto", "coco", "imagenet"):
+        return Path(choice)
     if choice == "imagenet":
         return "imagenet"
     if hrnet_type not in POSE_HRNET:

@@ -25,7 +25,10 @@ def main():
     args = parser.parse_args()
     bodies = prepare(args, genders=True)
     name = "emdb/test.yaml" if args.part == "emdb1" else f"emdb/{args.part}.yaml"
-    build_all({name: Emdb(args.emdb, bodies, args.part)}, bodies, args)
+    note = (
+        "joints by the body of the person's gender" if bodies.female and bodies.male else "joints by the neutral body"
+    )
+    build_all({name: Emdb(args.emdb, bodies, args.part)}, bodies, args, {name: note})
 
 
 if __name__ == "__main__":

@@ -13,16 +13,22 @@ MAX_LAST_STEP = 1e-9  # relative; a longer last step means that Newton's method 
 
 
 @torch.no_grad()
-def mpjpe(pred: Tensor, gt: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean per-joint position error: pred, gt (B, 14, 3), J14 order -> (B,).
+def mpjpe(
+    pred: Tensor,
+    gt: Tensor,
+    valid: Tensor | None = None,
+    names: tuple[str, ...] = J14,
+    hips: tuple[int, int] = J14_HIPS,
+) -> Tensor:
+    """Mean per-joint position error: pred, gt (B, J, 3) -> (B,). names: the J joints, J14 by default.
 
-    Both are moved so that the middle of their hips is the origin. valid (B, 14): joints with a label (default: all);
+    Both are moved so that the middle of their hips is the origin. valid (B, J): joints with a label (default: all);
     only these enter the mean. nan if a hip has no label.
     """
     pred, gt = pred.double(), gt.double()
-    _check_keypoints(pred, gt)
+    _check_keypoints(pred, gt, len(names))
     valid = torch.ones_like(gt[..., 0]) if valid is None else valid.to(gt)
-    hips = list(J14_HIPS)
+    hips = list(hips)
     pred = pred - pred[:, hips].mean(1, keepdim=True)
     gt = gt - gt[:, hips].mean(1, keepdim=True)
     error = _masked_mean((pred - gt).norm(dim=-1), valid)
@@ -147,6 +153,8 @@ def _masked_mean(error: Tensor, valid: Tensor) -> Tensor:
     return (error * valid).sum(-1) / valid.sum(-1)
 
 
-def _check_keypoints(pred: Tensor, gt: Tensor):
-    if pred.shape != gt.shape or pred.shape[1:] != (len(J14), 3):
-        raise ValueError(f"expected two (B, 14, 3) tensors in J14 order, got {tuple(pred.shape)} and {tuple(gt.shape)}")
+def _check_keypoints(pred: Tensor, gt: Tensor, count: int):
+    if pred.shape != gt.shape or pred.shape[1:] != (count, 3):
+        order = "J14" if count == len(J14) else "SMPL"
+        shapes = f"{tuple(pred.shape)} and {tuple(gt.shape)}"
+        raise ValueError(f"expected two (B, {count}, 3) tensors in {order} order, got {shapes}")

@@ -63,7 +63,7 @@ def get_args_parser() -> argparse.ArgumentParser:
     )
 
     data = parser.add_argument_group("data")
-    data.add_argument("--data_mode", choices=("h36m", "3dpw", "synthetic", "pose2sim"), default="h36m")
+    data.add_argument("--data_mode", choices=("h36m", "3dpw", "synthetic", "pose2sim", "emdb"), default="h36m")
     data.add_argument("--data_root", metavar="DIR", help="default: $SMPL_POSE_DATA, else datasets/ or a link inside it")
     data.add_argument("--num_samples", type=positive, help="synthetic people in an epoch of training (default: 100000)")
     data.add_argument(
@@ -82,9 +82,10 @@ def get_args_parser() -> argparse.ArgumentParser:
     network.add_argument("--hrnet_type", choices=HRNET_TYPES, default="w32")
     network.add_argument(
         "--backbone_weights",
-        choices=("auto", "coco", "imagenet", "none"),
         default="auto",
-        help="auto: official COCO weights where pretrained/hrnet has them, else a random start",
+        metavar="auto|coco|imagenet|none|FILE",
+        help="auto: official COCO weights if they are in pretrained/hrnet, else random; FILE: HRNet pose weights, see "
+        "docs/data.md",
     )
     network.add_argument(
         "--train_backbone",
@@ -190,8 +191,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         args.auto_load = 1  # the launcher has started a run anew that had failed
     if args.eval_only and not (args.load_checkpoint or args.auto_load):
         raise UserError("--eval_only needs trained weights: add --load_checkpoint FILE, or --auto_load 1")
-    if args.data_mode == "pose2sim" and not args.eval_only:
-        raise UserError("--data_mode pose2sim is for evaluation: add --eval_only, or train on h36m, 3dpw or synthetic")
+    if args.data_mode in ("pose2sim", "emdb") and not args.eval_only:
+        raise UserError(
+            f"--data_mode {args.data_mode} is for evaluation: add --eval_only, or train on h36m, 3dpw or synthetic"
+        )
     if args.feature_cache and (args.data_mode, args.backbone) != ("synthetic", "movenet"):
         raise UserError(
             "--feature_cache holds synthetic people as MoveNet sees them: add --data_mode synthetic --backbone movenet"

@@ -10,6 +10,7 @@ SMPL_JOINTS = (
     "L_wrist", "R_wrist", "L_hand", "R_hand",
 )  # fmt: skip
 NUM_JOINTS = len(SMPL_JOINTS)
+SMPL_HIPS = (SMPL_JOINTS.index("R_hip"), SMPL_JOINTS.index("L_hip"))
 SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 
 J24 = (

@@ -69,6 +69,8 @@ def _fill(record: PersonRecord, points: np.ndarray, joints: np.ndarray, confiden
         record.pose = record.betas = record.translation = None
         kept = ("joints_mm", "joints_swapped_mm", "largest_angle")
         return {name: measured[name] for name in kept if name in measured} | {"fit_left_out": 1.0}
+    if record.with_smpl_joints:
+        record.more["smpl_joints"] = joints.round(6).tolist()
     if record.keypoints_3d is None:
         record.keypoints_3d = np.column_stack((points, confidence))
     if record.keypoints_2d is None and pixels is not None:

@@ -72,6 +72,7 @@ class PersonRecord:
     size: tuple[int, int] | None = None  # height, width that the release gives; checked against the picture
     extrinsic: tuple[np.ndarray, np.ndarray] | None = None
     max_fit_error: float | None = None
+    with_smpl_joints: bool = False  # put the body's 24 joints into the row, for evaluation
     more: dict[str, Any] = field(default_factory=dict)  # further entries of the label
 
 

@@ -20,8 +20,11 @@ TENSOR_GLOBAL = re.compile(
 )
 
 
-def check_torch_file(path: Path):
-    """UserError if a torch.save file contains more than tensors and plain values, or unpacks to more than its size."""
+def check_torch_file(path: Path, allow: re.Pattern | None = None):
+    """UserError if a torch.save file contains more than tensors and plain values, or unpacks to more than its size.
+
+    allow: further names that its pickle may import.
+    """
     if not _is_zip(path):
         return  # format before torch 1.6: torch.load(weights_only=True) checks it, and allocates while it reads
     try:
@@ -38,7 +41,7 @@ def check_torch_file(path: Path):
             f"{path} is damaged or not a checkpoint ({type(error).__name__}); copy or download it again"
         ) from error
     for call in calls:
-        if not TENSOR_GLOBAL.fullmatch(call):
+        if not TENSOR_GLOBAL.fullmatch(call) and not (allow and allow.fullmatch(call)):
             raise UserError(
                 f"{path} is refused: it contains more than tensors ({call}), which could run code; "
                 "if you trust the file, save only its tensors: torch.save({'model': state_dict}, FILE)"

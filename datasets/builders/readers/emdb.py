@@ -107,6 +107,7 @@ class Emdb:
                 box=box,
                 extrinsic=(rotation, shift),
                 size=(int(height), int(width)) if height and width else None,
+                with_smpl_joints=True,
                 more={"sequence": file.parent.name, "frame": i},
             )
 
