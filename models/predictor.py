@@ -1,5 +1,6 @@
 """The Python API: `predictor = load_predictor()`, then `people = predictor("photo.jpg")` for each picture."""
 
+import copy
 import os
 from functools import cached_property, partial
 from pathlib import Path
@@ -45,10 +46,17 @@ class Predictor:
         network = prepare_for_inference(model, device, precision, compile)
         chosen = {"fit_keypoints": fit_keypoints, "flip_test": flip_test, "quarter_turns": quarter_turns}
         self.refine = partial(refine, **chosen)
-        self.model, self.predict = network.network, self.refine(network)
+        self.network, self.model, self.predict = network, network.network, self.refine(network)
         self.finder = finder and fast_movenet(finder, device, compile)
         self.body = self.model.body_model
         self.faces = self.body.faces
+
+    def refined_by(self, **changes: bool) -> "Predictor":
+        """The same networks with other refinements: flip_test, fit_keypoints, quarter_turns."""
+        other = copy.copy(self)
+        other.refine = partial(refine, **self.refine.keywords | changes)
+        other.predict = other.refine(self.network)
+        return other
 
     @cached_property
     def weights(self) -> np.ndarray:

@@ -22,7 +22,7 @@ from utils.checkpoint import save_checkpoint
 from utils.demo.photo_results import SHEET_HEIGHT
 from utils.errors import UserError
 from utils.media.images import load_image, save_image
-from utils.media.video import read_video_info
+from utils.media.video import read_frames, read_video_info
 from utils.media.video_writer import write_video
 from utils.options import get_args_parser
 from utils.paths import OPEN_BODY, SAMPLES
@@ -416,6 +416,41 @@ def test_a_film(run, tmp_path, predictor):
     np.testing.assert_allclose(joints, person["joints_3d"], atol=1e-4)
     middle = (np.array((record["width"], record["height"])) - 1) / 2
     np.testing.assert_allclose(record["focal"] * joints[..., :2] / joints[..., 2:] + middle, joints_2d, atol=0.1)
+
+
+def test_two_films_at_once_into_the_current_folder(run, tmp_path, monkeypatch):
+    """A video with a colon in its name, and an animated picture; times are the files' own."""
+    image = load_image(SAMPLE)[::2, ::2]
+    times = [0, 0.2, 0.25]
+    with write_video(tmp_path / "a:b.mp4", Fraction(20)) as add:
+        for time in times:
+            add(image, time)
+    frames = [Image.fromarray(np.roll(image, 4 * t, axis=1)) for t in range(2)]
+    frames[0].save(tmp_path / "c.png", save_all=True, append_images=frames[1:], duration=[100, 100])
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("--output", ".", "--save=json", img_path=".")
+    assert (code, err) == (0, "") and out.count("found    ") == 2 and "0.00 to 0.25 s" in out
+    np.testing.assert_allclose(record_of(tmp_path, "a:b")["people"][0]["times"], times, atol=0.001)
+    written = [frame.time for frame in read_frames(tmp_path / "a:b_overlay.mp4")]
+    np.testing.assert_allclose(written, times, atol=0.001)
+    assert len(record_of(tmp_path, "c")["people"][0]["times"]) == 2
+
+
+def test_numbered_pictures_with_a_rate_are_a_film(run, tmp_path):
+    (tmp_path / "walk").mkdir()
+    for number in (1, 2, 10):
+        save_image(tmp_path / "walk" / f"{number}.jpg", np.roll(load_image(SAMPLE)[::2, ::2], number, axis=1))
+    flags = ("--output", tmp_path / "out", "--save=json", "--fps=4")
+    code, _, err = run(*flags, img_path=tmp_path / "walk")
+    assert (code, err) == (0, "")
+    assert record_of(tmp_path / "out", "walk")["people"][0]["times"] == [0, 0.25, 0.5]
+
+
+def test_the_first_page_is_used_and_that_is_said(run, tmp_path):
+    page = Image.fromarray(load_image(SAMPLE)[::2, ::2])
+    page.save(tmp_path / "scan.tif", save_all=True, append_images=[page] * 11)
+    code, out, _ = run("--output", tmp_path / "out", img_path=tmp_path / "scan.tif")
+    assert code == 0 and "the first of its 12 pictures" in out
 
 
 def test_a_film_without_people_says_so(run, tmp_path):

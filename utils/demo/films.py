@@ -31,6 +31,7 @@ def reconstruct_films(
 ) -> list[UserError]:
     """Reconstruct films and write their results -> the errors of those that failed."""
     failures = []
+    predictor = predictor.refined_by(flip_test=bool(args.flip_test))
     for path in paths:
         from utils.demo.video_results import VideoResults
         from utils.media.film import open_film

@@ -81,8 +81,8 @@ def get_demo_parser() -> Parser:
     network.add_argument(
         "--flip_test",
         action=argparse.BooleanOptionalAction,
-        default=True,
-        help="average with the prediction for the mirrored crop: more accurate, twice the network's time",
+        help="average with the prediction for the mirrored crop: more accurate, twice the network's time "
+        "(default: for photographs, not for films)",
     )
     network.add_argument(
         "--fit_keypoints",
