@@ -8,6 +8,7 @@ from pathlib import Path
 
 from utils.arguments import Parser, number
 from utils.errors import UserError
+from utils.media.find import is_film
 from utils.person import Box
 from utils.process import PRECISIONS
 from utils.render.mesh import BACKENDS
@@ -161,8 +162,9 @@ def check_output(folder: Path, names: list[str], inputs: list[Path]):
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise UserError(f"--output {folder}: {nearest} is not a writable folder; choose another one")
     taken = {path.resolve() for path in inputs}
-    endings = (".png", "_overlay.png", "_overlay.mp4", "_side.png", "_top.png", "_keypoints.png")
-    for name in names:
+    pictures = (".png", "_overlay.png", "_side.png", "_top.png", "_keypoints.png")
+    for name, source in zip(names, inputs, strict=True):
+        endings = ("_overlay.mp4",) if source.is_dir() or is_film(source) else pictures
         for path in (folder / f"{name}{ending}" for ending in endings):
             if path.resolve() in taken and path.exists():
                 raise UserError(f"{path} is an input and would be overwritten: choose another --output")
