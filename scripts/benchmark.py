@@ -19,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.lib.benchmark import data, demo, forward, metrics, rendering, scaling, training
+from scripts.lib.benchmark import builders, data, demo, forward, metrics, rendering, scaling, training
 from scripts.lib.benchmark.machine import describe_machine
 from scripts.lib.benchmark.timing import Row, Settings
 from utils.errors import UserError, exit_on_user_error
@@ -33,6 +33,7 @@ PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "training": training.measure,
     "data": data.measure,
     "metrics": metrics.measure,
+    "builders": builders.measure,
     "rendering": rendering.measure,
     "scaling": scaling.measure,
 }

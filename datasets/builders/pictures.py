@@ -32,7 +32,7 @@ def read_picture(image: Path | Callable[[], bytes]) -> tuple[bytes, int, int]:
         if pixels is None:
             raise BadEntry("picture is damaged", "" if callable(image) else str(image))
         return encode_jpeg(pixels), *pixels.shape[:2]
-    if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+    if not data.endswith(b"\xff\xd9") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise BadEntry("JPEG is cut short", "" if callable(image) else str(image))
     return data, header.height, header.width
 

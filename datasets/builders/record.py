@@ -20,6 +20,10 @@ class BadEntry(Exception):
         self.reason, self.detail = reason, detail
 
 
+# what reading a broken entry raises
+FAULTS = (BadEntry, KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+
+
 class Dropped(NamedTuple):
     """An entry that gives no row."""
 
@@ -100,8 +104,21 @@ def records(entries: Iterable, make: Callable[..., PersonRecord], where: Callabl
             yield Dropped(where(entry), error.reason, error.detail)
         except KeyError as error:
             yield Dropped(where(entry), f"an entry is missing: {error}")
-        except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        except FAULTS as error:
             yield Dropped(where(entry), "unreadable entry", f"{type(error).__name__}: {error}")
+
+
+def picture_of(find: Callable[..., Path], *entry) -> Path | None:
+    """find(*entry), the path of an entry's picture, for the estimate of a set's size; None if the entry is broken."""
+    try:
+        return find(*entry)
+    except FAULTS:
+        return None
+
+
+def dicts(entries) -> list[dict]:
+    """Entries of a JSON list; what is no dictionary becomes an empty one, which is dropped when it is read."""
+    return [entry if isinstance(entry, dict) else {} for entry in entries]
 
 
 def file_state(*paths: Path) -> list:

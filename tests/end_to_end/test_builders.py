@@ -57,11 +57,12 @@ def main(place, *flags):
 
 
 def test_train_and_evaluate_on_built_sets(place):
-    main(place, "--data_mode=h36m", "--exp_name=mixed", "--num_epochs=1")
+    main(place, "--data_mode=h36m", "--exp_name=mixed", "--num_epochs=1", f"--metrics_json={place}/h36m.json")
     checkpoint = f"--load_checkpoint={place}/logs/mixed/checkpoints/epoch_000.pt"
-    main(place, "--data_mode=3dpw", "--exp_name=fine", "--num_epochs=1", checkpoint)
+    flags = ("--exp_name=fine", "--num_epochs=1", f"--metrics_json={place}/3dpw.json")
+    main(place, "--data_mode=3dpw", checkpoint, *flags)
+    main(place, "--data_mode=emdb", "--eval_only", checkpoint, f"--metrics_json={place}/emdb.json")
     for mode, count in (("h36m", 2), ("3dpw", 4), ("emdb", 3)):
-        main(place, f"--data_mode={mode}", "--eval_only", checkpoint, f"--metrics_json={place}/{mode}.json")
         report = json.loads((place / f"{mode}.json").read_text())
         assert report["count"] == count and report["mpjpe_mm"] > 0 and report["mpvpe_mm"] > 0
     assert report["protocol"]["joints"].startswith("24 SMPL joints")

@@ -6,7 +6,7 @@ import torch
 
 from datasets.augment import Augmentation
 from datasets.human_mesh import HumanMeshDataset
-from scripts.lib.benchmark import data, metrics, rendering
+from scripts.lib.benchmark import builders, data, metrics, rendering
 from scripts.lib.benchmark.plain_reader import PlainReader
 from scripts.lib.benchmark.timing import Settings
 from utils.metrics import pa_mpjpe
@@ -54,3 +54,12 @@ def test_rows_at_the_smallest_size(monkeypatch):
         assert len(rows) == cases * methods and len({row.case for row in rows}) == cases
         assert [row.ratio for row in rows[::methods]] == [1.0] * cases
     assert torch.get_num_threads() == threads
+
+
+def test_the_builder_is_compared_with_the_copy_of_its_pictures(monkeypatch):
+    monkeypatch.setattr(builders, "NUM_ROWS", 8)
+    monkeypatch.setattr(builders, "SIZE", (96, 54))
+    monkeypatch.setattr(builders, "MEMORY_ROWS", (4,))
+    rows = list(builders.measure(Settings(1, torch.device("cpu"), 1)))
+    assert [row.method for row in rows] == ["copy of JPEGs", "build", "4 rows"]
+    assert rows[0].ratio == 1.0 and rows[1].value > 0 and 100 < rows[2].value < 5000

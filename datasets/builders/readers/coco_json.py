@@ -12,7 +12,7 @@ import numpy as np
 from datasets.builders.boxes import crop_of_xywh
 from datasets.builders.keypoint_orders import to_j24
 from datasets.builders.pictures import locate
-from datasets.builders.record import BadEntry, Dropped, PersonRecord, Unit, file_state, records
+from datasets.builders.record import BadEntry, Dropped, PersonRecord, Unit, dicts, file_state, picture_of, records
 from datasets.builders.values import betas_of, load_json, numbers, text
 from utils.camera import Perspective, WeakPerspective
 from utils.errors import UserError
@@ -39,10 +39,12 @@ class CocoJson:
                 )
             if not isinstance(fits, dict):
                 raise UserError(f"{self.fits} is no dictionary of fits by annotation id; give another --fits")
-            images = {image.get("id"): image for image in data["images"]}
-            self.rows = [(a, images.get(a.get("image_id")), fits.get(str(a.get("id")))) for a in data["annotations"]]
+            images = {image.get("id"): image for image in dicts(data["images"])}
+            self.rows = [
+                (a, images.get(a.get("image_id")), fits.get(str(a.get("id")))) for a in dicts(data["annotations"])
+            ]
         return [
-            Unit(len(part), (start,), self._picture(part[0][1]) if part[0][1] else None)
+            Unit(len(part), (start,), picture_of(self._picture, part[0][1]))
             for start in range(0, len(self.rows), ROWS)
             if (part := self.rows[start : start + ROWS])
         ]

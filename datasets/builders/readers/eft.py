@@ -14,7 +14,7 @@ from datasets.builders.bodies import Bodies
 from datasets.builders.frames import check_rotation
 from datasets.builders.keypoint_orders import BODY25_TO_J24, to_j24
 from datasets.builders.pictures import locate
-from datasets.builders.record import BadEntry, Dropped, PersonRecord, Unit, file_state, records
+from datasets.builders.record import FAULTS, BadEntry, Dropped, PersonRecord, Unit, file_state, records
 from datasets.builders.values import betas_of, load_json, numbers, text
 from utils.camera import WeakPerspective
 from utils.errors import UserError
@@ -76,7 +76,7 @@ class Eft:
                 for name in CONVENTIONS:
                     pixels = self._camera(self.rows[i], record, name).project(points)
                     errors[name].append(np.abs(pixels - record.labels_2d[:, :2])[given].mean() / record.scale)
-            except (BadEntry, KeyError, TypeError, ValueError, IndexError, AttributeError):
+            except FAULTS:
                 continue
         if errors[CONVENTIONS[0]]:
             medians = {name: float(np.median(values)) / 200 for name, values in errors.items()}

@@ -14,7 +14,7 @@ from datasets.builders.bodies import Bodies
 from datasets.builders.boxes import crop_of_xyxy
 from datasets.builders.frames import check_rotation, to_camera_frame
 from datasets.builders.readers.bedlam import joints_as_j24
-from datasets.builders.record import BadEntry, Dropped, PersonRecord, Unit, file_state, records
+from datasets.builders.record import FAULTS, BadEntry, Dropped, PersonRecord, Unit, file_state, records
 from datasets.builders.values import betas_of, flag, gender_of, numbers
 from utils.camera import Perspective
 from utils.errors import UserError
@@ -61,13 +61,13 @@ class Emdb:
             betas = betas_of(sequence["smpl"]["betas"])
             gender = gender_of(sequence.get("gender"))
             matrix = numbers(sequence["camera"]["intrinsics"], (3, 3), "intrinsics")
-        except (BadEntry, KeyError) as error:
+        except FAULTS as error:
             for i in range(start, start + unit.rows):
                 yield Dropped(f"{file} frame {i}", "sequence has no usable betas, gender or camera", str(error))
             return
         camera = Perspective(matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
         root = self.bodies.of(gender).root(betas[None])[0]
-        boxes = sequence["bboxes"]
+        boxes = sequence["bboxes"] if isinstance(sequence["bboxes"], dict) else {"bboxes": sequence["bboxes"]}
         invalid = boxes.get("invalid_idxs")
         invalid = set(np.asarray([] if invalid is None else invalid).reshape(-1).astype(int).tolist())
 
@@ -121,4 +121,7 @@ def load_sequence(file: Path) -> dict:
     missing = [name for name in ("camera", "smpl", "bboxes") if not isinstance(sequence, dict) or name not in sequence]
     if missing:
         raise UserError(f"{file} lacks {', '.join(missing)}; download it again")
+    smpl = sequence["smpl"]
+    if not isinstance(smpl, dict) or np.ndim(smpl.get("poses_root")) != 2:
+        raise UserError(f"{file} has no poses_root of one row per frame; download it again")
     return sequence

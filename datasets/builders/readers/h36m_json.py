@@ -13,7 +13,17 @@ from datasets.builders.bodies import Bodies
 from datasets.builders.boxes import crop_of_xywh
 from datasets.builders.frames import check_rotation, to_camera_frame
 from datasets.builders.keypoint_orders import J17_TO_J24, to_j24
-from datasets.builders.record import BadEntry, Dropped, PersonRecord, Unit, file_state, records
+from datasets.builders.record import (
+    FAULTS,
+    BadEntry,
+    Dropped,
+    PersonRecord,
+    Unit,
+    dicts,
+    file_state,
+    picture_of,
+    records,
+)
 from datasets.builders.values import betas_of, load_json, numbers, text
 from utils.camera import Perspective
 from utils.errors import UserError
@@ -75,7 +85,7 @@ class Human36MJson:
         if self.rows is None:
             self.rows = [row for subject in self.subjects for row in self._read_subject(subject)]
         return [
-            Unit(min(ROWS, len(self.rows) - start), (start,), self._picture(self.rows[start][1]))
+            Unit(min(ROWS, len(self.rows) - start), (start,), picture_of(self._picture, self.rows[start][1]))
             for start in range(0, len(self.rows), ROWS)
         ]
 
@@ -98,33 +108,35 @@ class Human36MJson:
             self.said.append(f"subject {number}: no SMPL fits in {self.fits}; its rows have no body")
         if not isinstance(data, dict) or "images" not in data or "annotations" not in data:
             raise UserError(f"{self._file(number, 'data')} has no 'images' and 'annotations'; download it again")
-        annotation_of = {annotation.get("image_id"): annotation for annotation in data["annotations"]}
+        annotation_of = {annotation.get("image_id"): annotation for annotation in dicts(data["annotations"])}
         subject = {"file": self._file(number, "data"), "number": number, "cameras": cameras, "joints": {}, "fits": {}}
         chosen = []
-        for image in data["images"]:
-            frame, camera = int(image.get("frame_idx", 0)), int(image.get("cam_idx", 0))
-            if frame % self.every or (self.cameras and camera not in self.cameras):
+        for image in dicts(data["images"]):
+            try:
+                place = _place(image)
+                if int(image["frame_idx"]) % self.every or (self.cameras and int(image["cam_idx"]) not in self.cameras):
+                    continue
+            except (KeyError, TypeError, ValueError):
+                chosen.append((subject, image, None))  # dropped when it is read
                 continue
-            place = _place(image)
             if place not in subject["joints"]:
                 subject["joints"][place] = _find(joints, place)
                 subject["fits"][place] = _find(fits, place)
             chosen.append((subject, image, annotation_of.get(image.get("id"))))
         if chosen:
-            subject["convention"] = self._choose_convention(chosen)
+            subject["convention"] = self._choose_convention([row for row in chosen if row[2] is not None])
         return iter(chosen)
 
     def _choose_convention(self, chosen: list[tuple[dict, dict, dict]]) -> str:
         """Which of the two conventions puts the joints into the boxes of the release?"""
         overlaps: dict[str, list[float]] = {name: [] for name in CONVENTIONS + WRONG}
-        subject = chosen[0][0]
         for row in chosen[:: max(1, len(chosen) // PROBES)]:
             for name in CONVENTIONS + WRONG:
                 try:
                     _, in_camera, camera = self._geometry(row, name)
                     box = numbers(row[2]["bbox"], (4,), "bbox")
                     overlaps[name].append(_iou(camera.project(in_camera), box) if (in_camera[:, 2] > 0).all() else 0.0)
-                except (BadEntry, KeyError, TypeError, ValueError, IndexError):
+                except FAULTS:
                     continue
         if not overlaps[CONVENTIONS[0]]:
             return CONVENTIONS[0]
@@ -132,13 +144,13 @@ class Human36MJson:
         best = max(CONVENTIONS, key=medians.get)
         other = next(name for name in CONVENTIONS if name != best)
         self.said.append(
-            f"subject {subject['number']}: camera convention x_cam = {best}, median IoU of joints and boxes "
+            f"subject {chosen[0][0]['number']}: camera convention x_cam = {best}, median IoU of joints and boxes "
             f"{medians[best]:.2f}, with {other} {medians[other]:.2f}"
         )
         wrong = max(WRONG, key=medians.get)
         if medians[wrong] > medians[best] + 0.05:
             self.doubts.append(
-                f"subject {subject['number']}: joints fit the boxes better with x_cam = {wrong} (median IoU "
+                f"subject {chosen[0][0]['number']}: joints fit the boxes better with x_cam = {wrong} (median IoU "
                 f"{medians[wrong]:.2f}): the cameras follow another convention"
             )
         return best
@@ -209,7 +221,7 @@ class Human36MJson:
         try:
             pose, betas = numbers(fit["pose"], (72,), "pose"), betas_of(fit["shape"])
             translation = numbers(fit["trans"], (3,), "trans")
-        except (BadEntry, KeyError):
+        except FAULTS:
             return {}
         root = self.bodies.neutral.root(betas[None])
         pose, translation = to_camera_frame(pose[None], translation[None], root, rotation, shift)

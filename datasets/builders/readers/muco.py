@@ -12,7 +12,7 @@ import numpy as np
 from datasets.builders.boxes import crop_of_xywh
 from datasets.builders.keypoint_orders import MUCO21_TO_J24, to_j24
 from datasets.builders.pictures import locate
-from datasets.builders.record import BadEntry, Dropped, PersonRecord, Unit, file_state, records
+from datasets.builders.record import BadEntry, Dropped, PersonRecord, Unit, dicts, file_state, picture_of, records
 from datasets.builders.values import betas_of, load_json, numbers, text
 from utils.camera import Perspective
 from utils.errors import UserError
@@ -41,18 +41,18 @@ class MuCo:
             data, fits = load_json(self.annotations), load_json(self.fits) if self.fits else {}
             if not isinstance(data, dict) or not {"images", "annotations"} <= set(data):
                 raise UserError(f"{self.annotations} has no 'images' and 'annotations'; give MuCo-3DHP.json")
-            images = {image.get("id"): image for image in data["images"]}
-            nearest: dict = {}
-            for annotation in data["annotations"]:
+            images = {image.get("id"): image for image in dicts(data["images"])}
+            annotations, nearest = dicts(data["annotations"]), {}
+            for annotation in annotations:
                 best = nearest.get(annotation.get("image_id"))
                 if best is None or _depth(annotation) < _depth(best):
                     nearest[annotation.get("image_id")] = annotation
             self.rows = [
                 (a, images.get(a.get("image_id")), fits.get(str(a.get("id"))), a is nearest[a.get("image_id")])
-                for a in data["annotations"]
+                for a in annotations
             ]
         return [
-            Unit(len(part), (start,), self._picture(part[0][1]) if part[0][1] else None)
+            Unit(len(part), (start,), picture_of(self._picture, part[0][1]))
             for start in range(0, len(self.rows), ROWS)
             if (part := self.rows[start : start + ROWS])
         ]

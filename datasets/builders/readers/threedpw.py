@@ -14,7 +14,7 @@ from datasets.builders.bodies import Bodies
 from datasets.builders.boxes import crop_of_points
 from datasets.builders.frames import check_rotation, to_camera_frame
 from datasets.builders.keypoint_orders import COCO18_TO_J24, to_j24
-from datasets.builders.record import BadEntry, Dropped, PersonRecord, Unit, file_state, records
+from datasets.builders.record import FAULTS, BadEntry, Dropped, PersonRecord, Unit, file_state, records
 from datasets.builders.values import betas_of, flag, gender_of, numbers, text
 from utils.camera import Perspective
 from utils.errors import UserError
@@ -63,9 +63,9 @@ class ThreeDPW:
             return
         try:
             track = self._track(file, person)
-        except BadEntry as error:
+        except FAULTS as error:
             for i in range(start, stop):
-                yield Dropped(f"{file} person {person} frame {i}", error.reason, error.detail)
+                yield Dropped(f"{file} person {person} frame {i}", "person cannot be read", str(error))
             return
         yield from records(
             range(start, stop), lambda i: self._record(track, i), lambda i: f"{file} person {person} frame {i}"
@@ -159,8 +159,11 @@ def load_sequence(file: Path) -> dict:
         raise UserError(f"{file} lacks {', '.join(missing)}; download sequenceFiles of 3DPW again")
     poses = sequence["poses"]
     alone = isinstance(poses, np.ndarray) and poses.ndim == 2
-    sequence["people"] = 1 if alone else len(poses)
     tracks = [poses] if alone else poses
-    sequence["counts"] = [min(len(track), len(sequence["cam_poses"])) for track in tracks]
+    try:
+        sequence["people"] = len(tracks)
+        sequence["counts"] = [min(len(track), len(sequence["cam_poses"])) for track in tracks]
+    except TypeError:
+        raise UserError(f"{file}: poses or cam_poses have no frames; download sequenceFiles of 3DPW again") from None
     sequence["name"] = text(sequence.get("sequence", file.stem))
     return sequence

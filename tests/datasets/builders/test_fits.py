@@ -165,3 +165,39 @@ def test_wrong_conventions_are_flagged(tmp_path, name):
     code, output = build(build_coco_dataset, tmp_path, *flags)
     message = {"millimetres": "millimetres", "degrees": "degrees", "swapped sides": "sides are swapped"}
     assert code == 2 and message.get(name, "convention") in output, output
+
+
+def test_broken_entries_of_json_files_are_dropped_one_by_one(tmp_path):
+    photos = fits.make_photos(tmp_path / "images", ["a.jpg", "b.jpg"])
+    data, params = fits.coco_annotations(photos, fits.COCO), fits.neuralannot(photos)
+    first = data["annotations"][0]
+    data["annotations"] = [None, {}, first | {"image_id": 5}, *data["annotations"], first | {"keypoints": "none"}]
+    data["images"] = [*data["images"], 7, {"id": 3}]
+    data["annotations"].append(first | {"image_id": 3})
+    params["900"]["more"] = {"unknown": 1}
+    annotations = fits.write_json(tmp_path / "keypoints.json", data)
+    file = fits.write_json(tmp_path / "fits.json", params)
+    flags = ("--images", tmp_path / "images", "--annotations", annotations, "--fits", file)
+    code, output = build(build_coco_dataset, tmp_path, *flags)
+    assert code == 0, output
+    report = report_of(tmp_path / "coco_smpl/train.yaml")
+    assert report["rows"] == 2 and sum(report["dropped"].values()) == 5, report["dropped"]
+
+
+def test_files_that_are_no_release_are_one_line(tmp_path):
+    photos = fits.make_photos(tmp_path / "images", ["a.jpg"])
+    annotations = fits.write_json(tmp_path / "keypoints.json", fits.coco_annotations(photos, fits.COCO))
+    (tmp_path / "broken.json").write_text("{")
+    for name, content in (("list.json", []), ("other.json", {"1": {}})):
+        fits.write_json(tmp_path / name, content)
+    for flags in (
+        ("--annotations", annotations, "--fits", tmp_path / "broken.json"),
+        ("--annotations", annotations, "--fits", tmp_path / "list.json"),
+        ("--annotations", tmp_path / "list.json", "--fits", tmp_path / "other.json"),
+        ("--annotations", annotations, "--fits", tmp_path / "other.json"),
+        ("--fits", tmp_path / "other.json"),
+        ("--fits", tmp_path / "absent.json"),
+    ):
+        code, output = build(build_coco_dataset, tmp_path / "out", "--images", tmp_path / "images", *flags)
+        assert code == 2 and output.count("error:") == 1 and "Traceback" not in output, output
+        assert not list(tmp_path.glob("out/**/*.yaml"))

@@ -143,3 +143,13 @@ def test_broken_files_are_one_line(release, tmp_path):
     assert code == 2 and output.count("error:") == 1 and "subject1_camera.json" in output
     code, output = build(release[0], tmp_path, "--splits", "valid")
     assert code == 2 and "Human36M_subject9_data.json" in output
+
+
+def test_broken_images_and_annotations_are_dropped_one_by_one(release, tmp_path):
+    data = copy.deepcopy(release[1].files["data"])
+    data["images"][0].pop("frame_idx")
+    data["annotations"][1].pop("bbox")
+    data["images"] += [None, {"id": 99}]
+    code, output, report = build_train(release, tmp_path, data=data)
+    assert code == 0, output
+    assert report["rows"] == 2 and sum(report["dropped"].values()) == 4, report["dropped"]
