@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse
 import torch
 
 from datasets.builders import Bodies
@@ -12,6 +13,7 @@ from models.build import find_body
 from utils.errors import UserError
 from utils.geometry import rotvec_to_rotmat
 from utils.safe_load.limits import check_arrays
+from utils.safe_load.unpickler import load_restricted_pickle
 from utils.skeleton import J24, SMPL_JOINTS
 
 EXTRA = "J_regressor_extra.npy"
@@ -24,27 +26,17 @@ class PosedBody:
     """One body; see datasets/builders/bodies.py. Keypoints take only the vertices that their regressor touches."""
 
     def __init__(self, model: BodyModel, regressor: np.ndarray, confidence: np.ndarray):
-        """regressor (24, V) J24 from vertices, rows of zeros where `confidence` (24,) is 0 or a joint stands in."""
+        """regressor (24, V) J24 from vertices, rows of zeros where confidence (24,) is 0."""
         self.model, self.confidence = model.eval(), confidence
         self.name, self.faces = model.name, model.faces
         used = np.flatnonzero((regressor != 0).any(0))
-        self.regressor = torch.from_numpy(regressor[:, used].astype(np.float64)).float()
-        self.subsampled = model.at_vertices(torch.from_numpy(used)) if len(used) else None
-        empty = ~(regressor != 0).any(1)
-        self.stand_ins = {j: joint for j, joint in SMPL_TO_J24.items() if empty[j]}
+        self.regressor = torch.from_numpy(regressor[:, used].astype(np.float32))
+        self.subsampled = model.at_vertices(torch.from_numpy(used))
 
     @torch.inference_mode()
     def keypoints(self, pose: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        rotmat, betas = _tensors(pose, betas)
-        if self.subsampled is None:
-            joints = self.model.joints(rotmat, betas)
-            keypoints = torch.zeros(len(pose), len(J24), 3)
-        else:
-            vertices, joints = self.subsampled(rotmat, betas)
-            keypoints = self.regressor @ vertices
-        for j, joint in self.stand_ins.items():
-            keypoints[:, j] = joints[:, joint]
-        return keypoints.numpy().astype(np.float64), joints.numpy().astype(np.float64)
+        vertices, joints = self.subsampled(*_tensors(pose, betas))
+        return (self.regressor @ vertices).numpy().astype(np.float64), joints.numpy().astype(np.float64)
 
     @torch.inference_mode()
     def vertices(self, pose: np.ndarray, betas: np.ndarray) -> np.ndarray:
@@ -90,12 +82,24 @@ def _load(path: Path, keypoint_regressor: Path | None) -> PosedBody:
     if keypoint_regressor is None:
         candidates = [path.parent / EXTRA, path.parent / "J_regressor_h36m_correct.npy"]
         keypoint_regressor = next((file for file in candidates if file.is_file()), None)
+    # as METRO: limbs by SMPL's own regressor of joints, applied to the posed mesh
     regressor, confidence = np.zeros((len(J24), model.num_vertices)), np.zeros(len(J24))
-    confidence[list(SMPL_TO_J24)] = 1
+    joint_regressor = _joint_regressor(path)
+    for place, joint in SMPL_TO_J24.items():
+        regressor[place], confidence[place] = joint_regressor[joint], 1
     if keypoint_regressor is not None:
         for place, row in _read_regressor(keypoint_regressor, model):
             regressor[place], confidence[place] = row, 1
     return PosedBody(model, regressor, confidence)
+
+
+def _joint_regressor(path: Path) -> np.ndarray:
+    """(24, V) of a body file that `load_body_model` has read."""
+    if path.suffix == ".pkl":
+        matrix = load_restricted_pickle(path)["J_regressor"]
+        return np.asarray(matrix.toarray() if scipy.sparse.issparse(matrix) else matrix, np.float64)
+    with np.load(path, allow_pickle=False) as file:
+        return file["J_regressor"].astype(np.float64)
 
 
 def _read_regressor(path: Path, model: BodyModel) -> list[tuple[int, np.ndarray]]:
