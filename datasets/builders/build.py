@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import shutil
+import signal
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -163,6 +164,7 @@ def _start(reader: Reader, bodies: Bodies, in_main: bool = False):
     global _job
     _job = reader, bodies
     if not in_main:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes: the parent ends the others
         cv2.setNumThreads(0)
 
 

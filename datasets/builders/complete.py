@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datasets.builders.bodies import Bodies
+from datasets.builders.bodies import Bodies, Body
 from datasets.builders.frames import other_conventions
+from datasets.builders.other_poses import other_poses, pose_error
 from datasets.builders.record import BadEntry, PersonRecord
 from utils.camera import Perspective
 from utils.skeleton import J24, J24_FLIP, J24_LIMBS, J24_PELVIS
@@ -42,12 +43,35 @@ def complete(records: list[PersonRecord], bodies: Bodies) -> list[Completed | Ba
         pose = np.stack([records[i].pose for i in rows])
         betas = np.stack([np.zeros(10) if records[i].betas is None else records[i].betas for i in rows])
         keypoints, joints = body.keypoints(pose, betas)
-        for i, points, places in zip(rows, keypoints, joints, strict=True):
+        doubts = _doubts([records[i] for i in rows], body, betas, (keypoints, joints))
+        for i, points, places, doubt in zip(rows, keypoints, joints, doubts, strict=True):
             try:
-                results[i].measured = _fill(records[i], points, places, body.confidence)
+                results[i].measured = _fill(records[i], points, places, body.confidence) | doubt
             except BadEntry as error:
                 results[i] = error
     return [_check(result) if isinstance(result, Completed) else result for result in results]
+
+
+def _doubts(
+    records: list[PersonRecord], body: Body, betas: np.ndarray, posed: tuple[np.ndarray, np.ndarray]
+) -> list[dict[str, float]]:
+    """Of each record, the distance of its body to its labels as it is, and with other conventions of the pose."""
+    cases = {"pose_error": posed}
+    cases |= {f"pose_error if {name}": body.keypoints(pose, betas) for name, pose in other_poses(records).items()}
+    limbs = np.array([j for j in _ARMS_AND_LEGS if body.confidence[j] > 0])
+    doubts: list[dict[str, float]] = [{} for _ in records]
+    for name, (keypoints, joints) in cases.items():
+        for record, points, places, doubt in zip(records, keypoints, joints, doubts, strict=True):
+            try:
+                pixels = None
+                if record.labels_joints is None and record.labels_3d is None:  # the third choice
+                    pixels = _project(record, points)
+                error = pose_error(record, points, places, pixels, limbs)
+            except BadEntry:
+                continue
+            if error is not None:
+                doubt[name] = error
+    return doubts
 
 
 def _fill(record: PersonRecord, points: np.ndarray, joints: np.ndarray, confidence: np.ndarray) -> dict[str, float]:

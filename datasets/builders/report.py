@@ -140,6 +140,13 @@ class Report:
                     f"in {share:.0%} of the rows the body fits the 2D labels better {name}: "
                     "the cameras follow another convention"
                 )
+        for name in sorted({name for row in self.rows for name in row if name.startswith("pose_error if ")}):
+            pairs = np.array([(row["pose_error"], row[name]) for row in self.rows if {"pose_error", name} <= set(row)])
+            if len(pairs) and (share := float((pairs[:, 1] < 0.5 * pairs[:, 0]).mean())) > SWAPPED_SHARE:
+                problems.append(
+                    f"in {share:.0%} of the rows the body fits the labels better if "
+                    f"{name.removeprefix('pose_error if ')}: the pose follows another convention"
+                )
         overlaps = self.values("box_iou")
         if len(overlaps) and np.median(overlaps) < LEAST_BOX_IOU:
             problems.append(

@@ -1,5 +1,8 @@
 """What the commands of all builders share."""
 
+import sys
+from argparse import Namespace
+
 import torch
 
 from datasets.builders import Bodies, BuildOptions, Reader, build_set
@@ -37,23 +40,30 @@ def parser_of(documentation: str) -> Parser:
     return parser
 
 
-def prepare(args, genders: bool = False) -> Bodies:
+def prepare(args: Namespace, genders: bool = False) -> Bodies:
     """Load the bodies."""
     torch.set_num_threads(1)  # processes share the cores; a pool of threads does not survive their fork
     return load_bodies(args.smpl_path, args.keypoint_regressor, ("male", "female") if genders else ())
 
 
-def build_all(sets: dict[str, Reader], bodies: Bodies, args, notes: dict[str, str] | None = None):
+def build_all(sets: dict[str, Reader], bodies: Bodies, args: Namespace, notes: dict[str, str] | None = None) -> None:
     """Build each set (path below --output -> reader), print its report, check it as training reads it.
 
-    UserError at the end if a report has problems, unless --ignore_problems.
+    UserError at the end if a report has problems, unless --ignore_problems. Ctrl-C ends it with one line.
     """
+    try:
+        _build_all(sets, bodies, args, notes or {})
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to resume", file=sys.stderr, flush=True)
+        sys.exit(130)
 
+
+def _build_all(sets: dict[str, Reader], bodies: Bodies, args: Namespace, notes: dict[str, str]) -> None:
     options = BuildOptions(args.num_workers, args.sheet_rows, args.overwrite)
     problems = []
     for name, reader in sets.items():
         yaml_file = args.output / name
-        report = build_set(reader, yaml_file, bodies, options, (notes or {}).get(name))
+        report = build_set(reader, yaml_file, bodies, options, notes.get(name))
         text = "\n".join([f"{yaml_file}:", *report.lines()])
         print(text, flush=True)
         write_text(yaml_file.with_suffix(".report.txt"), text + "\n")

@@ -58,6 +58,16 @@ def test_coco_smplify(tmp_path):
     assert_rows(tmp_path / "coco_smpl/train.yaml", photos, lambda i, p: f"{p.name}_{900 + i}", translation=False)
 
 
+def test_eft_with_transposed_matrices_is_flagged(tmp_path):
+    photos = fits.make_photos(tmp_path / "train2017", [f"{i:012d}.jpg" for i in range(3)], far=True)
+    content = fits.eft(photos)
+    for entry in content["data"]:
+        entry["parm_pose"] = np.array(entry["parm_pose"]).transpose(0, 2, 1).tolist()
+    file = fits.write_json(tmp_path / "eft.json", content)
+    code, output = build(build_coco_dataset, tmp_path, "--images", tmp_path, "--fits", file)
+    assert code == 2 and "rotations of the pose are transposed" in output, output
+
+
 @pytest.mark.parametrize("shift_after_scale", [False, True])
 def test_eft(tmp_path, shift_after_scale):
     photos = fits.make_photos(tmp_path / "train2017", ["000000000009.jpg", "000000000025.jpg"], far=True)

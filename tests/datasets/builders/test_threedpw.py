@@ -1,6 +1,7 @@
 """3DPW: world-frame pickles -> rows, against the truth that the release is written from."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from datasets.builders.journal import GrowingSet
 from scripts import build_3dpw_dataset
 from tests.helpers.releases.built import assert_agrees, labels_of, report_of, run, sheet_of
 from tests.helpers.releases.threedpw import make_sequence, write_pickle
@@ -120,6 +122,9 @@ def test_missing_and_broken_pictures_are_dropped(release, tmp_path):
         ("swapped sides", "sides are swapped"),
         ("camera to world", "convention"),
         ("as described", None),
+        ("exchanged pose", "left and right of the pose"),
+        ("inverse pose", "transposed"),
+        ("joints in millimetres", "unit"),
     ],
 )
 def test_wrong_conventions_are_flagged(release, tmp_path, name, message):
@@ -136,6 +141,13 @@ def test_wrong_conventions_are_flagged(release, tmp_path, name, message):
         changes = {"cam_poses": cameras, "trans": [content["trans"][0] * 1000]}
     elif name == "degrees":
         changes = {"poses": [np.rad2deg(content["poses"][0])]}
+    elif name == "exchanged pose":
+        order = [0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22]
+        changes = {"poses": [content["poses"][0].reshape(-1, 24, 3)[:, order].reshape(-1, 72)]}
+    elif name == "inverse pose":
+        changes = {"poses": [-content["poses"][0]]}
+    elif name == "joints in millimetres":
+        changes = {"jointPositions": [1000 * content["jointPositions"][0]]}
     elif name == "swapped sides":
         swapped = content["poses2d"][0][:, :, [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16]]
         changes = {"poses2d": [swapped]}
@@ -157,6 +169,20 @@ def test_pickles_that_would_run_code_are_refused(release, tmp_path):
     code, output = build(tmp_path, tmp_path / "out", "--splits", "test")
     assert code == 2 and "refused" in output and not marker.exists()
     assert not list((tmp_path / "out/3dpw").glob("*"))
+
+
+def test_a_full_disk_is_told_before_the_build(release, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1000))
+    code, output = build(release[0], tmp_path)
+    assert code == 2 and "choose another --output" in output
+    assert not list(tmp_path.glob("3dpw/train*"))
+
+
+def test_two_builds_of_one_set_exclude_each_other(release, tmp_path):
+    with GrowingSet(tmp_path / "3dpw/train.yaml", {}):
+        code, output = build(release[0], tmp_path, "--splits", "train")
+        assert code == 2 and "another process builds" in output
 
 
 def test_an_interrupted_build_resumes_to_the_same_bytes(release, tmp_path):
@@ -193,6 +219,11 @@ def test_an_interrupted_build_resumes_to_the_same_bytes(release, tmp_path):
         time.sleep(0.05)
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
+    stopped = start(tmp_path / "again", 2, 1)
+    time.sleep(6)
+    os.kill(stopped.pid, signal.SIGINT)
+    printed = stopped.communicate(timeout=60)[0].decode()
+    assert stopped.returncode == 130 and "run the same command again" in printed and "Traceback" not in printed, printed
     assert journal.exists() and not list((tmp_path / "again/3dpw").glob("train.*"))
     resumed = start(tmp_path / "again", 2, 0)
     printed = resumed.communicate(timeout=120)[0].decode()
