@@ -43,7 +43,7 @@ def text(value) -> str:
 
 
 def gender_of(value) -> str:
-    """'m', 'f', 'male', b'Female', 0 ... -> 'male', 'female' or 'neutral'."""
+    """'m', 'f', 'male', b'Female', '' -> 'male', 'female' or 'neutral'."""
     if value is None:
         return "neutral"
     first = text(value).strip().lower()[:1]

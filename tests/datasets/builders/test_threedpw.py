@@ -9,10 +9,13 @@ import time
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from datasets.builders.journal import GrowingSet
 from scripts import build_3dpw_dataset
 from tests.helpers.releases.built import assert_agrees, labels_of, report_of, run, sheet_of
+from tests.helpers.releases.fits import write_json
+from tests.helpers.releases.scene import pose_body
 from tests.helpers.releases.threedpw import make_sequence, write_pickle
 from utils.paths import OPEN_BODY, ROOT
 
@@ -232,3 +235,38 @@ def test_an_interrupted_build_resumes_to_the_same_bytes(release, tmp_path):
         paths = [tmp_path / place / "3dpw" / f"train.{name}" for place in ("whole", "again")]
         assert paths[0].read_bytes() == paths[1].read_bytes(), name
     assert not journal.parent.exists()
+
+
+def test_json_of_pose2mesh(release, tmp_path):
+    """The same people in the camera's frame: the root turned by the camera, the translation about the root joint."""
+    root, _, sit = release
+    images, annotations = [], []
+    for i, (person, camera) in enumerate(zip(sit.people[0], sit.cameras, strict=True)):
+        turned = Rotation.from_matrix(camera.rotation) * Rotation.from_rotvec(person.pose[:3])
+        pose = np.concatenate((turned.as_rotvec(), person.pose[3:]))
+        shift = (person.vertices - pose_body(pose, person.betas)[0]).mean(0)
+        left, top, right, bottom = person.box
+        images.append(
+            {
+                "id": i, "sequence": sit.name, "file_name": f"image_{i:05d}.jpg", "width": camera.size[1],
+                "height": camera.size[0], "cam_param": {"focal": list(camera.focal), "princpt": list(camera.principal)},
+            }
+        )  # fmt: skip
+        annotations.append(
+            {
+                "id": 50 + i, "image_id": i, "bbox": [left, top, right - left, bottom - top],
+                "openpose_result": sit.content["poses2d"][0][i].T.reshape(-1).tolist(),
+                "smpl_param": {
+                    "pose": pose.tolist(), "shape": person.betas.tolist(), "trans": shift.tolist(), "gender": "female",
+                },
+            }
+        )  # fmt: skip
+    write_json(tmp_path / "3DPW_latest_test.json", {"images": images, "annotations": annotations})
+    flags = ("--images", root / "imageFiles", "--json", tmp_path, "--output", tmp_path / "out", "--sheet_rows", 0)
+    code, output = run(build_3dpw_dataset, *flags, "--smpl_path", OPEN_BODY, "--num_workers", 1)
+    assert code == 0, output
+    rows = labels_of(tmp_path / "out/3dpw/test_has_gender.yaml")
+    for i, person in enumerate(sit.people[0]):
+        label = rows[f"sit_00/image_{i:05d}.jpg_{50 + i}"]
+        assert_agrees(label, person)
+        assert label["raw"]["gender"] == "female" and label["jpeg"] == sit.jpegs[i]
