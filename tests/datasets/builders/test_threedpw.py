@@ -222,8 +222,8 @@ def test_an_interrupted_build_resumes_to_the_same_bytes(release, tmp_path):
         time.sleep(0.05)
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
-    stopped = start(tmp_path / "again", 2, 1)
-    time.sleep(6)
+    stopped = start(tmp_path / "again", 2, 4)
+    assert any(b"resume after" in line for line in iter(stopped.stdout.readline, b""))
     os.kill(stopped.pid, signal.SIGINT)
     printed = stopped.communicate(timeout=60)[0].decode()
     assert stopped.returncode == 130 and "run the same command again" in printed and "Traceback" not in printed, printed
