@@ -3,6 +3,8 @@
     python scripts/export_weights.py --input logs/small/checkpoints/epoch_012.pt --output pretrained/NAME.safetensors
 
 A MoveNet backbone that training left as it was is left out: pretrained/movenet_thunder.safetensors has it already.
+--start averages the weights with those that fine-tuning started from, which keeps what these do better on other data
+(WiSE-FT, Wortsman et al., CVPR 2022).
 """
 
 import argparse
@@ -13,10 +15,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from models.build import build_network
 from models.movenet import load_movenet
-from utils.checkpoint import find_checkpoint, load_checkpoint, to_eight_bits, write_checkpoint
+from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weights, to_eight_bits, write_checkpoint
 from utils.errors import UserError, exit_on_user_error
-from utils.paths import MOVENET
+from utils.network_config import complete_config
+from utils.paths import MOVENET, OPEN_BODY
 
 
 def leave_out_known_backbone(state: dict, config: dict) -> tuple[dict, dict]:
@@ -29,6 +33,19 @@ def leave_out_known_backbone(state: dict, config: dict) -> tuple[dict, dict]:
     return {key: value for key, value in state.items() if key not in known}, {**config, "left_out": "backbone"}
 
 
+def average_with_start(state: dict, config: dict, start: str, share: float) -> dict:
+    """Weights between those of the checkpoint `start` (share 0) and `state` (share 1)."""
+    config = complete_config(config, "checkpoint")
+    body = OPEN_BODY if config.body == OPEN_BODY.stem else None
+    network = build_network(config, smpl_path=body, mean_params="none", backbone_weights="none")
+    load_model_weights(network, find_checkpoint(start), config)
+    first = network.state_dict()
+    return {
+        key: torch.lerp(first[key], value.float(), share) if value.is_floating_point() else value
+        for key, value in state.items()
+    }
+
+
 @exit_on_user_error
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -37,11 +54,18 @@ def main():
     parser.add_argument(
         "--eight_bits", action="store_true", help="matrices as 8-bit numbers, one scale a row: half the size"
     )
+    parser.add_argument("--start", metavar="FILE", help="checkpoint that training started from, to average with")
+    parser.add_argument(
+        "--share", type=float, default=0.7, help="of --input in the average with --start (default: %(default)s)"
+    )
     args = parser.parse_args()
     if args.output.suffix != ".safetensors":
         raise UserError(f"--output {args.output}: the name must end in .safetensors")
     checkpoint = load_checkpoint(find_checkpoint(args.input))
-    state, config = leave_out_known_backbone(checkpoint.get("ema", checkpoint["model"]), checkpoint["config"])
+    state = checkpoint.get("ema", checkpoint["model"])
+    if args.start:
+        state = average_with_start(state, checkpoint["config"], args.start, args.share)
+    state, config = leave_out_known_backbone(state, checkpoint["config"])
     packed = to_eight_bits(state) if args.eight_bits else state
     # scales stay float32: they are few, and their errors would add to those of the 8-bit numbers
     state = {key: v.half() if v.is_floating_point() and key in state else v for key, v in packed.items()}

@@ -19,7 +19,7 @@ STEPS = 3
 KEYPOINT_SIGMA = 0.03  # metres, of a keypoint with confidence 1
 # radians, of the network, for each joint: in the picture plane, where keypoints determine it, and out of it, where a
 # rotation also corrects errors of scale and perspective, and so gives wrong depth
-IN_PLANE_SIGMA = 0.2
+IN_PLANE_SIGMA = 0.1
 OUT_OF_PLANE_SIGMA = 0.05
 SCALE_SIGMA = 0.1  # of the network, of the logarithm of the camera's scale
 SHIFT_SIGMA = 100.0  # metres, of the network: in effect the keypoints alone determine the translation

@@ -24,6 +24,7 @@ from utils.network_config import (
     JOINT_PRIORS,
     MAX_TRANSFORMERS,
     MODEL_TYPES,
+    TRAIN_BACKBONES,
     check_config,
     complete_config,
 )
@@ -35,6 +36,8 @@ IMPOSSIBLE = {
     "model_type": ["SMPL", "", "smpl-pose", 1, None, ["SMPL-Pose"], b"SMPL-Pose"],
     "backbone": ["resnet", None, 0, {"hrnet": 1}, "../hrnet"],
     "hrnet_type": ["w64", 32, ["w32"], True],
+    "train_backbone": ["all", None, "", True, ["upper"]],
+    "align_corners": [0, 1, None, "true", [True], 1.0],
     "num_transformers": [
         1_000_000_000,
         MAX_TRANSFORMERS + 1,
@@ -64,6 +67,8 @@ CONFIGS = st.fixed_dictionaries(
         "model_type": st.sampled_from(MODEL_TYPES),
         "backbone": st.sampled_from(BACKBONES),
         "hrnet_type": st.sampled_from([*HRNET_TYPES, None]),
+        "train_backbone": st.sampled_from(TRAIN_BACKBONES),
+        "align_corners": st.booleans(),
         "num_transformers": st.integers(0, MAX_TRANSFORMERS),
         "graph": st.sampled_from(GRAPHS),
         "joint_prior": st.sampled_from(JOINT_PRIORS),
