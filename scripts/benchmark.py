@@ -1,17 +1,20 @@
-"""Measure every fast path against the plain one (fp32, eager, contiguous), interleaved so that machine noise cancels.
+"""Compare every optimised method with the plain one (fp32, eager, contiguous) and print a table in Markdown.
 
     python scripts/benchmark.py --output outputs/benchmark
+    python scripts/benchmark.py --parts forward demo --rounds 5
+    python scripts/benchmark.py --parts synthetic --memory --num_samples 100000    # half an hour on one core
 
-Prints a table in Markdown and writes
+Methods take turns within one process, so that other load on the machine disturbs all of them equally. A ratio is how
+many times better a method is than the plain method of the same case. Weights are random; nothing is downloaded.
 
-    benchmark.json    machine, versions, date, and the table's rows with their spread, memory and FLOPs
-    *.png             plots of the parts that draw some
+Files written to --output:
 
-A ratio tells how many times better a method is than the plain one of the same case. Random weights, no downloads.
+    benchmark.json    machine, versions, date, and the rows of the table with their spread, memory and FLOPs
+    scaling.png       plot of the part scaling
 """
 
-import argparse
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -19,11 +22,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.lib.benchmark import builders, data, demo, forward, metrics, rendering, scaling, training
+from scripts.lib.benchmark import builders, data, demo, forward, metrics, rendering, scaling, synthetic, training
 from scripts.lib.benchmark.machine import describe_machine
 from scripts.lib.benchmark.timing import Row, Settings
-from utils.errors import UserError, exit_on_user_error
-from utils.files import write_text
+from utils.arguments import input_file, number, output_folder, script_parser
+from utils.errors import exit_on_user_error
+from utils.files import make_folder, write_text
+from utils.paths import ASSETS, OPEN_BODY
 from utils.process import choose_device
 from utils.train.logger import to_json
 
@@ -36,42 +41,51 @@ PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "builders": builders.measure,
     "rendering": rendering.measure,
     "scaling": scaling.measure,
+    "synthetic": synthetic.measure,
 }
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure every fast path against the plain one.")
+def parse_args(argv: list[str] | None = None) -> Namespace:
+    parser = script_parser(__doc__)
     parser.add_argument("--parts", nargs="+", choices=[*PARTS], default=[*PARTS], help="what to measure (default: all)")
-    parser.add_argument("--output", type=Path, default=Path("outputs/benchmark"), help="folder (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=9, help="calls of each method (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda or cuda:N")
-    parser.add_argument("--num_threads", type=int, help="of torch on the CPU (default: as many as it takes)")
-    args = parser.parse_args(argv)
-    if args.rounds < 1 or (args.num_threads is not None and args.num_threads < 1):
-        raise UserError("--rounds and --num_threads must be at least 1")
-    return args
+    parser.add_argument(
+        "--output", type=output_folder, default=Path("outputs/benchmark"), metavar="DIR", help="default: %(default)s"
+    )
+    count = number(int, at_least=1)
+    parser.add_argument("--rounds", type=count, default=9, help="calls of each method (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
+    parser.add_argument("--num_threads", type=count, help="threads of torch on the CPU (default: torch's own choice)")
+    people = parser.add_argument_group("part synthetic")
+    people.add_argument("--num_samples", type=count, default=1000, help="samples to draw (default: %(default)s)")
+    people.add_argument("--memory", action="store_true", help="measure the growth of memory in place of the time")
+    people.add_argument(
+        "--max_seconds", type=number(float, above=0), default=float("inf"), help="limit of --memory (default: none)"
+    )
+    people.add_argument(
+        "--assets", default=str(ASSETS), help="folder of scripts/fetch_synthetic_assets.sh, or none (default: assets/)"
+    )
+    people.add_argument("--body", type=input_file, default=OPEN_BODY, help="body model, .npz (default: the open body)")
+    return parser.parse_args(argv)
 
 
 @exit_on_user_error
 def main():
     args = parse_args()
+    device = choose_device(args.device)
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
-    try:
-        args.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {args.output} ({error.strerror}): choose another --output") from error
-    settings = Settings(args.rounds, choose_device(args.device), torch.get_num_threads(), args.output)
+    make_folder(args.output)
+    shared = {name: getattr(args, name) for name in ("num_samples", "memory", "max_seconds", "assets", "body")}
+    settings = Settings(args.rounds, device, torch.get_num_threads(), args.output, **shared)
     benchmark({name: PARTS[name] for name in args.parts}, settings)
 
 
 def benchmark(parts: dict[str, Callable[[Settings], Iterable[Row]]], settings: Settings):
-    """Print the rows of these parts as they are measured, and write all so far after every part."""
+    """Print each row as soon as it is measured; write benchmark.json after every part."""
     machine = describe_machine(settings.device)
     print(", ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
-    print(
-        "\n| part | case | method | value | times plain | notes |\n| --- | --- | --- | ---: | ---: | --- |", flush=True
-    )
+    print("\n| part | case | method | value | times plain | notes |", flush=True)
+    print("| --- | --- | --- | ---: | ---: | --- |", flush=True)
     rows = []
     for measure in parts.values():
         for row in measure(settings):
@@ -89,14 +103,10 @@ def table_line(row: Row) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _short(value) -> str:
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else f"{value:.0f}"
-        if isinstance(value, float)
-        else str(value)
-    )
+def _short(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 if __name__ == "__main__":

@@ -64,8 +64,14 @@ def test_table_and_file(tmp_path, capsys):
 
 
 def test_options_that_cannot_be():
-    with pytest.raises(UserError, match="at least 1"):
-        benchmark.parse_args(["--rounds", "0"])
+    for flags, words in (
+        (["--rounds", "0"], "--rounds: 0 is below 1"),
+        (["--num_threads", "-1"], "--num_threads: -1 is below 1"),
+        (["--max_seconds", "nan"], "--max_seconds: nan is not finite"),
+        (["--body", "missing.npz"], "--body: no file missing.npz"),
+    ):
+        with pytest.raises(UserError, match=words):
+            benchmark.parse_args(flags)
 
 
 def test_memory_and_flops():

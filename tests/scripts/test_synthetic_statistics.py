@@ -1,16 +1,11 @@
-"""What is measured on synthetic people: the yardstick, viewpoints, sheets of pictures, speed and memory."""
-
-from pathlib import Path
+"""Statistics of synthetic people: agreement with MoveNet, viewpoints, contact sheets."""
 
 import numpy as np
 import pytest
 
-from scripts import benchmark_synthetic
-from scripts.benchmark_synthetic import line_fit, measure_memory, measure_speed
 from scripts.lib.keypoint_sheets import LEFT, RIGHT, draw_keypoints, sheet
 from scripts.lib.synthetic_statistics.yardstick import LIMBS, MIRRORED, compare
 from scripts.synthetic_statistics import viewer_directions
-from utils.errors import UserError
 from utils.skeleton import J24
 
 
@@ -90,56 +85,3 @@ def test_a_sheet_fills_its_last_row_with_white():
     picture = sheet(tiles, columns=3)
     assert picture.shape == (8, 18, 3)
     assert (picture[4:, 6:12] == 4).all() and (picture[4:, 12:] == 255).all()
-
-
-def test_line_fit_finds_slope_and_doubt():
-    x = np.arange(200.0)
-    slope, off = line_fit(x, 3 * x + 7)
-    assert slope == pytest.approx(3) and off < 1e-9
-    slope, off = line_fit(x, 3 * x + np.random.default_rng(2).normal(0, 10, 200))
-    assert abs(slope - 3) < 2 * off and off < 0.1
-
-
-class Draws:
-    """A data set that costs nothing, in a process that is said to grow by `leak` MB a sample."""
-
-    def __init__(self, leak=0.0):
-        self.leak, self.drawn = leak, 0
-
-    def __getitem__(self, index):
-        self.drawn += 1
-        return index
-
-    def memory_mb(self):
-        return 900 + self.leak * self.drawn
-
-
-@pytest.mark.parametrize("leak", [0, 0.05])
-def test_a_leak_shows_as_a_slope(capsys, monkeypatch, leak):
-    draws = Draws(leak)
-    monkeypatch.setattr(benchmark_synthetic, "memory_mb", draws.memory_mb)
-    measure_memory(draws, 2000, np.inf)
-    slope = float(capsys.readouterr().out.split("second half: ")[1].split()[0])
-    assert slope == pytest.approx(1e5 * leak)
-
-
-def test_resident_memory_is_what_the_kernel_says():
-    status = Path("/proc/self/status").read_text().splitlines()
-    kilobytes = int(next(line for line in status if line.startswith("VmRSS")).split()[1])
-    assert benchmark_synthetic.memory_mb() == pytest.approx(kilobytes * 1024 / 1e6, rel=0.05)
-
-
-def test_too_short_a_look_at_memory_says_so(monkeypatch):
-    monkeypatch.setattr(benchmark_synthetic, "READ_EVERY", 1)
-    with pytest.raises(UserError, match="say nothing of memory"):
-        measure_memory(Draws(), 20, 0.0)
-
-
-def test_speed_is_told_by_both_clocks(capsys):
-    class Works:
-        def __getitem__(self, index):
-            return sum(range(20_000))
-
-    measure_speed(Works(), 50)
-    out = capsys.readouterr().out
-    assert "samples/s per core by processor time" in out and "samples/s by wall time" in out

@@ -1,4 +1,4 @@
-"""Compare ways of doing the same thing, fairly on a busy machine: in turn, within one process."""
+"""Compare methods that do the same work: they take turns in one process, so that other load disturbs all equally."""
 
 import statistics
 import time
@@ -8,18 +8,25 @@ from typing import Any, NamedTuple
 
 import torch
 
+from utils.paths import ASSETS, OPEN_BODY
+
 
 class Settings(NamedTuple):
-    """What holds for every part: calls of each method, where networks run, threads of torch, folder for pictures."""
+    """Settings of all parts; the last five are for the part synthetic."""
 
-    rounds: int
-    device: torch.device
-    num_threads: int
-    output: Path = Path("outputs/benchmark")
+    rounds: int  # calls of each method
+    device: torch.device  # of the networks
+    num_threads: int  # of torch on the CPU
+    output: Path = Path("outputs/benchmark")  # folder of the plots
+    num_samples: int = 1000
+    memory: bool = False  # measure memory in place of time
+    max_seconds: float = float("inf")  # of the memory run
+    assets: str | Path = ASSETS
+    body: Path = OPEN_BODY
 
 
 class Row(NamedTuple):
-    """One line of the table. ratio: times better than the plain method of the same case; None where there is none."""
+    """One line of the table. ratio: how many times better than the plain method of the same case; None without one."""
 
     part: str
     case: str
@@ -33,10 +40,10 @@ class Row(NamedTuple):
 def interleave(
     methods: dict[str, Callable[[], object]], rounds: int, device: torch.device | str = "cpu"
 ) -> dict[str, list[float]]:
-    """Seconds of `rounds` calls of each method, after a warm-up call of each.
+    """Seconds of `rounds` calls of each method, after one warm-up call of each.
 
-    In every round each method has its turn, backwards every other round: what else the machine does disturbs all alike,
-    and none is always the one after a certain other.
+    Each round calls every method once, in reverse order every other round, so that no method always follows the same
+    other one.
     """
     device = torch.device(device)
     for method in methods.values():
@@ -70,10 +77,10 @@ def compare(
     settings: Settings,
     notes: dict[str, dict[str, Any]] | None = None,
 ) -> list[Row]:
-    """A row for each method, the first one being the plain one; a call does `per_call` units of work.
+    """A row for each method; the first one is the plain one. A call does `per_call` units of work.
 
-    value: units per second at the median call; ratio: median over rounds of the ratios within a round; notes: `ms` of
-    the median call, `spread` between the quartiles as a share of it, and what is given for a method.
+    value: units per second of the median call; ratio: median over the rounds of the ratios within a round; notes: `ms`
+    of the median call, `spread` between the quartiles as a share of it, and the given notes of the method.
     """
     seconds = interleave(methods, settings.rounds, settings.device)
     plain = next(iter(seconds.values()))
