@@ -534,7 +534,7 @@ def test_encode_and_build(tmp_path, command, capsys, monkeypatch):
         vectors = np.stack([np.random.default_rng(list(s.encode())).standard_normal(384) for s in sentences])
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), "random"
 
-    monkeypatch.setattr(build_joint_prior, "encode_sentences", encode_sentences)
+    monkeypatch.setattr("scripts.lib.joint_prior.embeddings.encode_sentences", encode_sentences)
     assert command("encode", *files) == 0
     assert command("build", *files, "--output", output) == 0
     prior = load_joint_prior("llm", output)

@@ -1,1 +1,1 @@
-"""The steps behind scripts/build_joint_prior.py: questions, endpoint, answers, sentence encoder."""
+"""The steps behind scripts/build_joint_prior.py: prompts, endpoint, answers, sentence encoder."""

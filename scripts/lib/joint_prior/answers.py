@@ -1,7 +1,7 @@
 """Answer sets on disk: one JSON line per task with the model's text verbatim, complete and checked when read.
 
-A set is one file, `set1.jsonl`; answers that could not be read lie beside it in `set1.rejected.jsonl`, so that the
-share of unreadable answers is known. Both are rewritten atomically after every answer: a run may stop anywhere.
+A set is one file, `set1.jsonl`; unreadable answers are kept beside it in `set1.rejected.jsonl`, so that
+their share is known. Both files are rewritten atomically after every answer, so that a run can stop at any time.
 """
 
 import json
@@ -22,7 +22,7 @@ TASK_NAME = re.compile(r'"task"\s*:\s*"([^"]*)"')
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's answer, verbatim, and to what. error: why it could not be read; empty if it could."""
+    """A verbatim answer of a model to a task. error: why it is unreadable; empty if it is readable."""
 
     task: str
     model: str
@@ -35,14 +35,14 @@ class Answer:
 def collect(
     path: Path, tasks: list[Task], model: str, date: str, ask: Callable[[Task], str | None], attempts: int = 1
 ) -> list[str]:
-    """Put every task that `path` does not answer yet to `ask`, at most `attempts` times until the answer can be read.
+    """Call `ask` for every task without an answer in `path`, at most `attempts` times until the answer is readable.
 
     ask(task) -> the model's text, or None to leave the task open. Returns the names of the tasks still open.
     """
     answers = {answer.task: answer for answer in read_answers(path, tasks)}
-    strangers = {answer.model for answer in answers.values()} - {model}
-    if strangers:
-        raise UserError(f"{path} holds answers of {', '.join(strangers)}; choose another --set for {model}")
+    other_models = {answer.model for answer in answers.values()} - {model}
+    if other_models:
+        raise UserError(f"{path} holds answers of {', '.join(other_models)}; choose another --set for {model}")
     rejected_path = rejected_file(path)
     rejected = _read_lines(rejected_path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def collect(
 
 
 def read_imported(path: Path) -> dict[str, str]:
-    """A file with one verbatim answer a line, as a chat session wrote it -> {task name: line}."""
+    """A file with one verbatim answer of a chat session per line -> {task name: line}."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -84,21 +84,23 @@ def read_imported(path: Path) -> dict[str, str]:
 
 
 def read_answers(path: Path, tasks: list[Task]) -> list[Answer]:
-    """The answers in `path`, none if there is no such file. UserError for one that does not fit its task today."""
+    """The answers in `path`, none if there is no such file. UserError for one that does not fit its task."""
     by_name = {task.name: task for task in tasks}
     answers = _read_lines(path)
     for number, answer in enumerate(answers, 1):
         task = by_name.get(answer.task)
         if task is None or answer.prompt_sha256 != task.prompt_hash:
             raise UserError(
-                f"{path}, line {number}: answers a prompt of another version; restore the prompts or ask anew"
+                f"{path}, line {number}: answers a prompt of another version; restore the prompts or run ask again"
             )
         try:
             parse_answer(task, answer.answer)
         except AnswerError as error:
-            raise UserError(f"{path}, line {number} ({task.name}): {error}; restore the file or ask anew") from error
+            raise UserError(
+                f"{path}, line {number} ({task.name}): {error}; restore the file or run ask again"
+            ) from error
     if len({answer.task for answer in answers}) < len(answers):
-        raise UserError(f"{path} answers a task twice; restore the file or ask anew")
+        raise UserError(f"{path} answers a task twice; restore the file or run ask again")
     return answers
 
 
@@ -112,12 +114,12 @@ def rejected_file(path: Path) -> Path:
 
 
 def count_rejected(path: Path) -> int:
-    """How many answers of the set at `path` could not be read."""
+    """Number of unreadable answers of the set at `path`."""
     return len(_read_lines(rejected_file(path)))
 
 
 def descriptions_and_ratings(answers: list[Answer], tasks: list[Task]) -> tuple[dict[str, str], np.ndarray]:
-    """-> {joint: description}, ratings (R, 24, 24): symmetric, nan where unanswered and on the diagonal."""
+    """-> {joint: description}, ratings (R, 24, 24): symmetric, nan on the diagonal and without an answer."""
     by_name = {answer.task: answer.answer for answer in answers}
     descriptions = {}
     ratings = np.full((len(RELATIONS), len(SMPL_JOINTS), len(SMPL_JOINTS)), np.nan)
@@ -141,7 +143,7 @@ def _read_lines(path: Path) -> list[Answer]:
     try:
         return [Answer(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"cannot read answers from {path}: {error}; restore the file or ask anew") from error
+        raise UserError(f"cannot read answers from {path}: {error}; restore the file or run ask again") from error
 
 
 def _write_lines(path: Path, answers: list[Answer]):

@@ -1,4 +1,4 @@
-"""One question to an OpenAI-compatible chat endpoint, patiently."""
+"""Requests to an OpenAI-compatible chat endpoint, repeated after errors that may pass."""
 
 import http.client
 import json
@@ -15,7 +15,7 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds
 
 @dataclass(frozen=True)
 class ChatEndpoint:
-    """Where and how to ask. url: up to and without /chat/completions; key: bearer token or None.
+    """An endpoint and the options of its requests. url: up to and without /chat/completions; key: bearer token or None.
 
     options: further fields of the request, such as temperature and max_tokens. timeout: seconds.
     """
@@ -28,10 +28,10 @@ class ChatEndpoint:
     max_attempts: int = 5
 
     def ask(self, system: str, prompt: str, response_format: dict | None = None) -> str:
-        """The text of the model's answer, held to `response_format` if given (a field of the request).
+        """The text of the answer. response_format: a field of the request that restricts the answer to a schema.
 
-        Tries again, waiting twice as long each time, while the trouble may pass. UserError when the endpoint refuses
-        or the attempts are used up.
+        Repeats the request after temporary errors, with a wait that doubles each time. UserError if the endpoint
+        refuses the request, or after `max_attempts`.
         """
         messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
         fields = {"model": self.model, "messages": messages, **self.options}

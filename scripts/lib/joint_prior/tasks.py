@@ -1,7 +1,7 @@
-"""The questions put to a language model, and the strict reading of its answers.
+"""The prompts for the language model, and the strict parser of its answers.
 
-A task is one prompt: describe one joint, or rate one relation between one joint and every later one. The texts lie in
-meta_data/joint_prior/prompts_v1; a changed text needs a new version, because answers belong to the prompt they answer.
+A task is one prompt: describe one joint, or rate one relation between one joint and every later one. The texts are in
+meta_data/joint_prior/prompts_v1. A changed text needs a new version, because an answer belongs to one prompt text.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ RELATIONS = ("kinematic_coupling", "left_right_symmetry", "co_movement", "balanc
 DESCRIPTION = "description"
 
 MAX_RATING = 10
-MAX_REASON_WORDS = 20  # asked for: 8
-DESCRIPTION_WORDS = (25, 150)  # asked for: 50 to 90
+MAX_REASON_WORDS = 20  # the prompt allows 8
+DESCRIPTION_WORDS = (25, 150)  # the prompt wants 50 to 90
 CODE_FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
 
 
 class AnswerError(ValueError):
-    """An answer that is not what the task asked for; the message says why."""
+    """An answer that does not have the form of its task; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Task:
 
     @property
     def prompt_hash(self) -> str:
-        """First 16 hex digits of the SHA-256 of everything the model reads."""
+        """First 16 hex digits of the SHA-256 of system text and prompt."""
         return hashlib.sha256(f"{self.system}\n{self.prompt}".encode()).hexdigest()[:16]
 
 
@@ -76,7 +76,7 @@ def make_tasks(folder: Path = PROMPTS) -> list[Task]:
 
 
 def answer_schema(task: Task) -> dict:
-    """JSON schema of the answer to `task`, for endpoints that can hold a model to one."""
+    """JSON schema of the answer to `task`, for endpoints that can restrict an answer to a schema."""
     if task.others:
         rating = {"enum": list(range(MAX_RATING + 1))}
         pair = {"type": "array", "prefixItems": [rating, _text_schema(3, 60)]}
@@ -86,7 +86,7 @@ def answer_schema(task: Task) -> dict:
 
 
 def _text_schema(shortest: int, longest: int) -> dict:
-    # a pattern, because some servers let line breaks pass in a plain string
+    # a pattern, because some servers accept line breaks in a plain string
     return {"type": "string", "pattern": f"^[A-Za-z0-9 ,.;:()'-]{{{shortest},{longest}}}$"}
 
 
@@ -98,7 +98,7 @@ def _object_schema(properties: dict) -> dict:
 def parse_answer(task: Task, text: str) -> str | dict[str, int]:
     """The model's text -> the description, or the rating of each of task.others. AnswerError for anything else.
 
-    One JSON object with exactly the keys asked for; one code fence around it is forgiven, because models love it.
+    One JSON object with exactly the requested keys. A code fence around it is accepted, because models often write one.
     """
     fenced = CODE_FENCE.fullmatch(text.strip())
     try:
@@ -138,7 +138,7 @@ def _description(value: object) -> str:
 
 def _rating(joint: str, value: object) -> int:
     match value:
-        # True and False are int to Python, not to us
+        # True and False are of type int in Python
         case [int(rating), str(reason)] if not isinstance(rating, bool) and 0 <= rating <= MAX_RATING:
             if not 1 <= len(reason.split()) <= MAX_REASON_WORDS or "\n" in reason:
                 raise AnswerError(f"{joint}: the reason must be one line of 1 to {MAX_REASON_WORDS} words")
