@@ -1,4 +1,4 @@
-"""The ablation: fair runs, whole files, shared work, and tables that follow from the files."""
+"""The ablation: comparable runs, complete files, work shared by processes, and tables made from the files."""
 
 import json
 import multiprocessing
@@ -147,7 +147,7 @@ def test_from_features_to_a_table(tmp_path, monkeypatch, capsys):
             return end.code
         return 0
 
-    data = ["--features=people", "--test=test", "--photos=photos", "--device=cpu", "--visits=4"]
+    data = ["--features=people", "--test=test", "--photos=photos", "--device=cpu", "--num_samples=4"]
     small = ["--variants", "none", "shuffled", "--seeds", "1", "--shares", "0.5"]
     assert call(*data, *small, "--runs", "none_*") == 0
     assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["none_0.5_seed1.json"]
@@ -165,7 +165,7 @@ def test_from_features_to_a_table(tmp_path, monkeypatch, capsys):
     assert call("--table") == 0
     assert "photos PCK@0.05" in capsys.readouterr().out
     for flags, words in (
-        ([*data[:-1], "--visits=6", *small], "another visits"),
+        ([*data[:-1], "--num_samples=6", *small], "another num_samples"),
         ([*data, *small[:-1], "0.1", "--seeds", "7"], "less than a batch"),
         (["--features=people"], "--test DIR"),
     ):

@@ -1,4 +1,4 @@
-"""One run of the ablation: a variant of the graph, trained on a share of the people from a seed, and measured."""
+"""One run of the ablation: train a variant of the graph on a share of the people with one seed, and evaluate it."""
 
 import time
 from argparse import Namespace
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from datasets.build import build_loader
 from datasets.sampler import Shard
+from main import add_gradient
 from models.build import build_model, config_from_args
 from models.criterion import Criterion
 from models.features import network_input
@@ -25,6 +26,7 @@ from utils.process import choose_device
 from utils.train.batches import to_device
 from utils.train.distributed import seed_everything
 from utils.train.optimizer import RunningAverage, build_optimizer, lr_factor, set_lr
+from utils.train.update import Update
 
 VARIANTS = {
     "none": ["--graph=none"],
@@ -34,17 +36,19 @@ VARIANTS = {
     "full": ["--graph=adaptive", "--joint_prior=llm"],
     "shuffled": ["--graph=adaptive", "--joint_prior=shuffled"],
 }
-# the recipe of the small model, shorter
+# the recipe of the default model, shorter
 RECIPE = [
-    *("--data_mode=synthetic", "--backbone=movenet", "--batch_size=32"),
+    *("--data_mode=synthetic", "--backbone=movenet", "--batch_size=32", "--precision=bf16"),
     *("--lr_schedule=cosine", "--warmup_steps=60", "--clip_grad=50", "--ema=0.99", "--weight_decay=0.01"),
     *("--stage_weights", "0.2", "0.3", "0.5", "1", "--loss_vertices=1000"),
     *("--keypoint_loss=l1", "--w_2dj=100", "--w_3dj=100"),
 ]
-NUM_LIMBS = 12  # the first of J14
+NUM_LIMBS = 12  # limb joints, the first ones of J14
 
 
 class Run(NamedTuple):
+    """One run of the ablation."""
+
     variant: str
     share: float  # of the people
     seed: int
@@ -54,8 +58,8 @@ class Run(NamedTuple):
         return f"{self.variant}_{self.share:g}_seed{self.seed}"
 
 
-def build(options, checkpoint: str | None) -> tuple[nn.Module, Criterion]:
-    """The network of a variant. What all variants have starts from the same numbers, or from the checkpoint."""
+def build(options: Namespace, checkpoint: str | None) -> tuple[nn.Module, Criterion]:
+    """The network of a variant. The parts that all variants have start from equal weights or from the checkpoint."""
     seed_everything(options.seed)
     model, criterion = build_model(options)
     if checkpoint:
@@ -68,7 +72,7 @@ def build(options, checkpoint: str | None) -> tuple[nn.Module, Criterion]:
 
 
 def endless(loader: DataLoader, seed: int) -> Iterator[dict]:
-    """Epoch after epoch, each with random numbers of its own."""
+    """Batches of one epoch after another; each epoch has its own random numbers."""
     epoch = 0
     while True:
         seed_everything(seed, epoch)
@@ -77,59 +81,57 @@ def endless(loader: DataLoader, seed: int) -> Iterator[dict]:
         epoch += 1
 
 
-def train(model: nn.Module, criterion: Criterion, loader: DataLoader, num_steps: int, options, name: str) -> nn.Module:
-    """-> the network with averaged weights."""
+def train(
+    model: nn.Module, criterion: Criterion, loader: DataLoader, num_steps: int, options: Namespace, name: str
+) -> nn.Module:
+    """Train for a number of steps, as main.py does -> the network with averaged weights."""
     device = next(model.parameters()).device
     optimizer = build_optimizer(model, options.lr, options.weight_decay)
-    average = RunningAverage(model, options.ema)
+    update = Update(model, optimizer, RunningAverage(model, options.ema), options.clip_grad)
     model.train(), criterion.train()
     batches = endless(loader, options.seed)
     for step in tqdm(range(num_steps), name, mininterval=5, dynamic_ncols=True):
         batch = to_device(next(batches), device)
-        with torch.autocast(device.type, torch.bfloat16):
-            outputs = model(network_input(batch))
-        loss = criterion(outputs, batch)["loss"]
-        optimizer.zero_grad()
-        loss.backward()
         set_lr(optimizer, options.lr * lr_factor(step, num_steps, options.warmup_steps, options.lr_schedule))
-        nn.utils.clip_grad_norm_(model.parameters(), options.clip_grad)
-        optimizer.step()
-        average.update_parameters()
-    return average.module
+        add_gradient(model, criterion, batch, update, device, options)
+        update.step()
+    return update.average.module
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, criterion: Criterion, dataset, limbs_only: bool = False) -> dict:
-    """Errors in mm (utils.metrics.summarize), or, of the projected limbs alone, PCK in longer box sides."""
+def evaluate(model: nn.Module, criterion: Criterion, dataset: Dataset, limbs_only: bool = False) -> dict:
+    """Errors in mm (utils.metrics.summarize); with limbs_only the PCK of the projected limb joints (utils.metrics.pck),
+    whose distances are in longer sides of the person's box."""
     model.eval(), criterion.eval()
     device = next(model.parameters()).device
-    rows, misses = [], []
+    rows, distances = [], []
     for batch in build_loader(dataset, batch_size=100, num_workers=0, train=False):
         batch = to_device(batch, device)
         with torch.autocast(device.type, torch.bfloat16):
             outputs = model(network_input(batch))
         targets = criterion.targets(batch)
-        xy, seen = targets["keypoints_2d"][:, :NUM_LIMBS].split((2, 1), dim=-1)
-        miss = (outputs["pred_keypoints_2d"][:, :NUM_LIMBS] - xy).norm(dim=-1) * MARGIN / 2  # a crop is 2 units wide
-        misses += miss[seen[..., 0] > 0].tolist()
+        xy, labelled = targets["keypoints_2d"][:, :NUM_LIMBS].split((2, 1), dim=-1)
+        # A crop is 2 units wide, and MARGIN times the longer side of the box.
+        distance = (outputs["pred_keypoints_2d"][:, :NUM_LIMBS] - xy).norm(dim=-1) * MARGIN / 2
+        distances += distance[labelled[..., 0] > 0].tolist()
         keypoints, confidence = targets["keypoints_3d"].split((3, 1), dim=-1)
         compared = outputs["pred_keypoints_3d"], keypoints, confidence[..., 0] > 0
         vertex_error = mpvpe(criterion.minus_pelvis(outputs["pred_vertices"]), targets["vertices"])
         vertex_error[~targets["has_smpl"]] = torch.nan
         rows.append(torch.stack((batch["index"].double(), mpjpe(*compared), pa_mpjpe(*compared), vertex_error), dim=1))
-    return pck(misses) if limbs_only else summarize(torch.cat(rows))
+    return pck(distances) if limbs_only else summarize(torch.cat(rows))
 
 
 def execute(run: Run, people: Dataset, tests: dict[str, Dataset], settings: dict) -> dict:
-    """Train and measure -> what the run's file holds."""
+    """Train and evaluate -> the content of the file of the run."""
     started = time.perf_counter()
     flags = [*RECIPE, *VARIANTS[run.variant], f"--lr={settings['lr']}", f"--seed={run.seed}"]
     flags.append(f"--align_corners={int(settings.get('align_corners', False))}")
     options = parse_args([*flags, f"--prior_seed={run.seed}"])
     num_people = round(run.share * len(people))
     if num_people < options.batch_size:
-        raise UserError(f"{run.name}: {num_people} people are less than a batch of {options.batch_size}; cache more")
-    # of every seed other people, of a larger share also those of a smaller one
+        raise UserError(f"{run.name}: {num_people} people are less than a batch of {options.batch_size}: cache more")
+    # Each seed chooses other people; a larger share contains the people of a smaller share.
     chosen = np.random.default_rng(run.seed).permutation(len(people))[:num_people]
     loader = build_loader(
         Subset(people, chosen.tolist()),
@@ -141,7 +143,7 @@ def execute(run: Run, people: Dataset, tests: dict[str, Dataset], settings: dict
     model, criterion = build(options, settings["load_checkpoint"])
     device = choose_device(settings["device"])
     model, criterion = model.to(device), criterion.to(device)
-    network = train(model, criterion, loader, settings["visits"] // options.batch_size, options, run.name)
+    network = train(model, criterion, loader, settings["num_samples"] // options.batch_size, options, run.name)
     return {
         **run._asdict(),
         "people": num_people,
@@ -154,7 +156,7 @@ def execute(run: Run, people: Dataset, tests: dict[str, Dataset], settings: dict
 
 
 def gate_sizes(model: nn.Module) -> dict[str, float]:
-    """How far the gates of the graphs have opened, mean absolute values: a graph behind closed gates does nothing."""
+    """Mean absolute values of the gates of all graphs. A graph with gates of 0 has no effect."""
     found = {}
     for kind in ("bias_gate", "conv_gate"):
         gates = [gate for name, gate in model.named_parameters() if name.endswith(kind)]

@@ -1,4 +1,4 @@
-"""What the runs of the ablation have measured, as people read it."""
+"""The table of the ablation in Markdown."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def describe(result: dict) -> str:
 
 
 def columns(results: list[dict]) -> list[tuple[str, str, str]]:
-    """(test, key, label) of everything that all runs have measured."""
+    """(test, key, label) of each number that all runs have."""
     return [
         (test, key, label)
         for test, labels in METRICS.items()
@@ -34,7 +34,7 @@ def values_of(results: list[dict], variant: str, share: float, test: str, key: s
 
 
 def spread(values: list[float], digits: int, error_of_mean: bool = False) -> str:
-    """Mean and standard deviation, or error of the mean; a single number stands alone."""
+    """Mean ± standard deviation, or ± error of the mean; only the number if there is one."""
     if len(values) < 2:
         return f"{values[0]:.{digits}f}" if values else ""
     deviation = np.std(values, ddof=1) / (len(values) ** 0.5 if error_of_mean else 1)
