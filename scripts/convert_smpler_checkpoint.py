@@ -1,12 +1,11 @@
-"""Turn an SMPLer checkpoint into one of SMPL-Pose with `--graph none`, number for number the same network.
+"""Convert an SMPLer checkpoint to a checkpoint of SMPL-Pose. The network is the same, with `--graph none`.
 
     python scripts/convert_smpler_checkpoint.py --input SMPLer_h36m.pt --output pretrained/SMPL-Pose_h36m.pt
 
-Body-model tensors are left out: they belong to the licensed SMPL files. The mean parameters come along where the
-checkpoint has them.
+The tensors of the body model are left out, because they belong to the licensed SMPL files. The mean parameters are
+kept if the checkpoint has them.
 """
 
-import argparse
 import re
 import sys
 from pathlib import Path
@@ -15,13 +14,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from utils.arguments import input_file, output_file, script_parser
 from utils.checkpoint import read_checkpoint, write_checkpoint
 from utils.errors import UserError, exit_on_user_error
+from utils.files import make_folder
 
 DROPPED = re.compile(r"smpl_handler\.")
 MEAN_PARAMS = {"init_pose": "init_pose6d", "init_shape": "init_betas", "init_cam": "init_cam"}
 
-# SMPLer's names -> ours, applied from top to bottom
+# names of SMPLer -> names of SMPL-Pose, applied from top to bottom
 RENAMES = [
     (r"^SMPL_predictor\.", "regressor."),
     (r"^init_query_layer_theta\.", "initial_tokens.rotmat."),
@@ -53,7 +54,7 @@ RENAMES = [
 
 
 def convert_key(key: str) -> str:
-    """One parameter name of SMPLer -> ours."""
+    """Parameter name of SMPLer -> name of SMPL-Pose."""
     head, _, tail = key.rpartition(".")
     if head == "SMPL_predictor" and tail in MEAN_PARAMS:
         return f"regressor.{MEAN_PARAMS[tail]}"
@@ -63,17 +64,17 @@ def convert_key(key: str) -> str:
 
 
 def convert_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """All tensors of an SMPLer checkpoint under our names, without the body model."""
+    """All tensors of an SMPLer checkpoint, renamed, without those of the body model."""
     state = {key.removeprefix("module."): value for key, value in state.items()}
     return {convert_key(key): value for key, value in state.items() if not DROPPED.match(key)}
 
 
 def describe(state: dict[str, torch.Tensor], num_vertices: int) -> dict:
-    """The configuration of the network that a converted state belongs to. UserError where it is none we know."""
+    """Configuration of the network of a converted state. UserError if it is not an SMPLer network."""
     widths = {18: "w18", 32: "w32", 48: "w48"}
     stem = state.get("backbone.stage2.0.branches.0.0.bn1.bias")
     if stem is None or stem.numel() not in widths or "regressor.fc1.weight" not in state:
-        raise UserError("this is not an SMPLer checkpoint: no HRNet backbone with an SMPL regressor in it")
+        raise UserError("this is not an SMPLer checkpoint: it has no HRNet backbone with an SMPL regressor")
     blocks = {key.split(".")[1] for key in state if key.startswith("blocks.")}
     return {
         "model_type": "SMPL-Pose" if blocks else "backbone",
@@ -89,15 +90,22 @@ def describe(state: dict[str, torch.Tensor], num_vertices: int) -> dict:
 
 @exit_on_user_error
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--input", type=Path, required=True, help="SMPLer checkpoint (.pt)")
-    parser.add_argument("--output", type=Path, required=True, help="SMPL-Pose checkpoint to write (.pt)")
+    parser = script_parser(__doc__)
+    parser.add_argument("--input", type=input_file, required=True, metavar="FILE", help="SMPLer checkpoint (.pt)")
+    parser.add_argument(
+        "--output",
+        type=output_file(".pt", ".pth", ".safetensors"),
+        required=True,
+        metavar="FILE",
+        help="checkpoint to write",
+    )
     args = parser.parse_args()
     checkpoint = read_checkpoint(args.input)
     state = convert_state(checkpoint.get("model", checkpoint))
     config = describe(state, num_vertices=6890)
+    make_folder(args.output.parent)
     write_checkpoint(args.output, {"model": state, "config": config})
-    print(f"{args.output}: {len(state)} tensors, {config['model_type']} with HRNet-{config['hrnet_type']}")
+    print(f"wrote {args.output}: {len(state)} tensors, {config['model_type']} with HRNet-{config['hrnet_type']}")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,25 @@
-"""A trained network as one file for other programs: ONNX, or PyTorch's own exported program.
+"""Export a trained network to one file for other programs: ONNX, or an exported program of PyTorch.
 
     pip install -r requirements-export.txt
-    python scripts/export_model.py --output smpl_pose.onnx                  # the network that comes along
+    python scripts/export_model.py --output smpl_pose.onnx                  # the default network
     python scripts/export_model.py --output smpl_pose.pt2 --checkpoint C    # torch.export.load(FILE).module()(image)
 
 Input `image` (B, 3, 224, 224): RGB, ImageNet-normalised, any B. Outputs, in the camera frame (x right, y down, z away):
 
-    vertices (B, V, 3) and joints (B, 24, 3), metres     rotmat (B, 24, 3, 3), to the parent joint
+    vertices (B, V, 3) and joints (B, 24, 3), metres     rotmat (B, 24, 3, 3), relative to the parent joint
     betas (B, 10), shape                                  camera (B, 3), s, tx, ty: crop xy = s (XY + (tx, ty))
     keypoints (B, 14, 3), metres
 
-The file is compared with the network before it gets its name; one that disagrees is not left behind. It contains the
-body model: with a licensed body it may only be passed on as that body may. Takes a minute or two.
+The outputs of the file are compared with those of the network; the file is written only if they agree. It contains the
+body model: with a licensed body, the licence of the body applies to the file. This takes one or two minutes.
 """
 
-import argparse
+import importlib.util
 import logging
 import sys
 import warnings
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from models.inference.prepare import prepare_for_inference
 from models.mesh_recovery import MeshRecovery
 from models.predictor import load_network
+from utils.arguments import output_file, script_parser
 from utils.crop import crop_image, normalize
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_path
@@ -45,7 +48,7 @@ OUTPUTS = {
     "keypoints": "pred_keypoints_3d",
 }
 FORMATS = (".onnx", ".pt2")
-TOLERANCE = 1e-3  # metres, entries of rotations, units of shape and camera
+TOLERANCE = 1e-3  # in the units of the outputs
 
 
 class NamedOutputs(nn.Module):
@@ -61,8 +64,11 @@ class NamedOutputs(nn.Module):
 
 
 def export(model: MeshRecovery, path: Path) -> dict[str, float]:
-    """Write the network to an .onnx or .pt2 file -> the largest difference of each output from the network's own."""
-    # as for a compiler: folded, but in operations that every program knows
+    """Write the network to an .onnx or .pt2 file -> largest difference of each output from the network.
+
+    UserError if a difference is above TOLERANCE; then no file is written.
+    """
+    # compile=True: batch norms are folded, but no operation is used that other programs lack
     network = NamedOutputs(prepare_for_inference(model, "cpu", compile=True).network).eval()
     images = example_images()
     with torch.no_grad():
@@ -72,38 +78,42 @@ def export(model: MeshRecovery, path: Path) -> dict[str, float]:
         with atomic_path(path) as temporary:
             run = write_onnx(program, temporary) if path.suffix == ".onnx" else write_pt2(program, temporary)
             differences = compare(run, NamedOutputs(model.eval()), images)
-            wrong = {name: value for name, value in differences.items() if not value < TOLERANCE}  # or not a number
+            wrong = {name: value for name, value in differences.items() if not value < TOLERANCE}  # or nan
             if wrong:
-                told = ", ".join(f"{name} by {value:.2g}" for name, value in wrong.items())
+                listed = ", ".join(f"{name} by {value:.2g}" for name, value in wrong.items())
                 raise UserError(
-                    f"{path} is not written: its outputs differ from the network's, {told}; "
-                    "install the packages of requirements-export.txt in the versions that it names"
+                    f"{path} is not written: its outputs differ from those of the network, {listed}; "
+                    "install the exact versions: pip install -r requirements-export.txt"
                 )
     return differences
 
 
-def write_onnx(program: torch.export.ExportedProgram, path: Path):
-    """-> how to run the file: images -> outputs, by ONNX Runtime on the CPU."""
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401  torch.onnx needs it
-    except ImportError as error:
-        raise UserError(f"ONNX needs {error.name}: pip install -r requirements-export.txt") from error
+def check_packages(path: Path):
+    """UserError if a package for this kind of file is missing."""
+    for name in ("onnx", "onnxruntime", "onnxscript") if path.suffix == ".onnx" else ():
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"ONNX needs the package {name}: pip install -r requirements-export.txt")
+
+
+def write_onnx(program: torch.export.ExportedProgram, path: Path) -> Callable[[Tensor], list[np.ndarray]]:
+    """Write an .onnx file -> a function that runs it by ONNX Runtime on the CPU: images -> outputs."""
+    import onnxruntime
+
     names = {"input_names": ["image"], "output_names": [*OUTPUTS]}
     torch.onnx.export(program, dynamo=True, verbose=False, **names).save(path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda images: session.run([*OUTPUTS], {"image": images.numpy()})
 
 
-def write_pt2(program: torch.export.ExportedProgram, path: Path):
-    """-> how to run the file: images -> outputs, by PyTorch."""
+def write_pt2(program: torch.export.ExportedProgram, path: Path) -> Callable[[Tensor], list[np.ndarray]]:
+    """Write a .pt2 file -> a function that runs it by PyTorch: images -> outputs."""
     torch.export.save(program, path)
     loaded = torch.export.load(path).module()
     return lambda images: [output.numpy() for output in loaded(images)]
 
 
-def compare(run, network: nn.Module, images: Tensor) -> dict[str, float]:
-    """Largest difference of every output, over batches of one and of several."""
+def compare(run: Callable, network: nn.Module, images: Tensor) -> dict[str, float]:
+    """Largest difference of each output, over a batch of one image and a batch of all images."""
     differences = dict.fromkeys(OUTPUTS, 0.0)
     for batch in (images[:1], images):
         for name, found, expected in zip(OUTPUTS, run(batch), network(batch), strict=True):
@@ -121,15 +131,13 @@ def example_images() -> Tensor:
     return torch.stack([normalize(crop) for crop in crops])
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="file to write, .onnx or .pt2")
-    parser.add_argument("--checkpoint", help="network to export (default: the one of the demo)")
-    parser.add_argument("--smpl_path", metavar="FILE", help="body that the checkpoint was trained with")
-    parser.add_argument("--keypoint_regressor", metavar="FILE", help="that body's J17 regressor, .npy")
+def parse_args() -> Namespace:
+    parser = script_parser(__doc__)
+    parser.add_argument("--output", type=output_file(*FORMATS), required=True, metavar="FILE", help="file to write")
+    parser.add_argument("--checkpoint", metavar="FILE", help="network to export (default: the network of the demo)")
+    parser.add_argument("--smpl_path", metavar="FILE", help="body model of the checkpoint, if it is not the open body")
+    parser.add_argument("--keypoint_regressor", metavar="FILE", help="J17 regressor of this body, .npy")
     args = parser.parse_args()
-    if args.output.suffix not in FORMATS:
-        raise UserError(f"--output {args.output}: the name must end in {' or '.join(FORMATS)}")
     if not args.output.parent.is_dir():
         raise UserError(f"--output: the folder {args.output.parent} does not exist; create it first")
     return args
@@ -138,18 +146,16 @@ def parse_args() -> argparse.Namespace:
 @exit_on_user_error
 def main():
     args = parse_args()
-    warnings.filterwarnings("ignore")  # of the exporters, about their own insides
+    check_packages(args.output)
+    warnings.filterwarnings("ignore")  # of the exporters, about their internals
     logging.disable(logging.WARNING)
     model = load_network(args.checkpoint, args.smpl_path, args.keypoint_regressor)
     differences = export(model, args.output)
-    print(
-        ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items()), "at most from the network's"
-    )
-    print(
-        f"wrote {args.output}, {args.output.stat().st_size / 1e6:.0f} MB, with the body {model.body_model.name} in it"
-    )
+    listed = ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items())
+    print(f"largest differences from the network: {listed}")
+    print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.0f} MB, contains the body {model.body_model.name}")
     if model.body_model.name != "open_body":
-        print("this body has a licence of its own: the file may only be passed on as the body itself may")
+        print("the licence of this body applies to the file")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""Turn a training checkpoint into a small file to share: weights alone, in half precision or less, as safetensors.
+"""Export the weights of a training checkpoint to a small safetensors file, in half precision or in 8 bits.
 
     python scripts/export_weights.py --input logs/small/checkpoints/epoch_012.pt --output pretrained/NAME.safetensors
 
-A MoveNet backbone that training left as it was is left out: pretrained/movenet_thunder.safetensors has it already.
---start averages the weights with those that fine-tuning started from, which keeps what these do better on other data
-(WiSE-FT, Wortsman et al., CVPR 2022).
+A MoveNet backbone that training has not changed is left out, because pretrained/movenet_thunder.safetensors has it.
+--start averages the weights with those that fine-tuning started from, which generalises better to other data (WiSE-FT,
+Wortsman et al., CVPR 2022).
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -17,14 +16,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models.build import build_network
 from models.movenet import load_movenet
+from utils.arguments import number, output_file, script_parser
 from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weights, to_eight_bits, write_checkpoint
 from utils.errors import UserError, exit_on_user_error
+from utils.files import make_folder
 from utils.network_config import complete_config
 from utils.paths import MOVENET, OPEN_BODY
 
 
 def leave_out_known_backbone(state: dict, config: dict) -> tuple[dict, dict]:
-    """Drop the backbone's tensors where they are those of the MoveNet file, and say so in the config."""
+    """Drop the tensors of the backbone if they equal those of the MoveNet file; `left_out` in the config records it."""
     if config["backbone"] != "movenet":
         return state, config
     known = {f"backbone.movenet.{key}": value for key, value in load_movenet(MOVENET).state_dict().items()}
@@ -48,29 +49,39 @@ def average_with_start(state: dict, config: dict, start: str, share: float) -> d
 
 @exit_on_user_error
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--input", required=True, help="checkpoint of main.py; with * the last match by name")
-    parser.add_argument("--output", type=Path, required=True, help="file to write, .safetensors")
+    parser = script_parser(__doc__)
     parser.add_argument(
-        "--eight_bits", action="store_true", help="matrices as 8-bit numbers, one scale a row: half the size"
+        "--input", required=True, metavar="FILE", help="checkpoint of main.py; with * the last match by name"
+    )
+    parser.add_argument(
+        "--output", type=output_file(".safetensors"), required=True, metavar="FILE", help="file to write"
+    )
+    parser.add_argument(
+        "--eight_bits",
+        action="store_true",
+        help="store matrices as 8-bit numbers with one scale per row: half the size",
     )
     parser.add_argument("--start", metavar="FILE", help="checkpoint that training started from, to average with")
     parser.add_argument(
-        "--share", type=float, default=0.7, help="of --input in the average with --start (default: %(default)s)"
+        "--share",
+        type=number(float, at_least=0),
+        default=0.7,
+        help="weight of --input in the average with --start, 0 to 1 (default: %(default)s)",
     )
     args = parser.parse_args()
-    if args.output.suffix != ".safetensors":
-        raise UserError(f"--output {args.output}: the name must end in .safetensors")
+    if args.share > 1:
+        raise UserError(f"--share {args.share:g} is above 1")
+    make_folder(args.output.parent)
     checkpoint = load_checkpoint(find_checkpoint(args.input))
     state = checkpoint.get("ema", checkpoint["model"])
     if args.start:
         state = average_with_start(state, checkpoint["config"], args.start, args.share)
     state, config = leave_out_known_backbone(state, checkpoint["config"])
     packed = to_eight_bits(state) if args.eight_bits else state
-    # scales stay float32: they are few, and their errors would add to those of the 8-bit numbers
+    # Scales stay float32: there are few, and their errors would add to those of the 8-bit numbers.
     state = {key: v.half() if v.is_floating_point() and key in state else v for key, v in packed.items()}
     write_checkpoint(args.output, {"model": state, "config": config})
-    print(f"{args.output}: {len(state)} tensors, {args.output.stat().st_size / 1e6:.1f} MB")
+    print(f"wrote {args.output}: {len(state)} tensors, {args.output.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.paths import ROOT
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,6 +22,11 @@ class Parser(argparse.ArgumentParser):
 def script_parser(documentation: str) -> Parser:
     """The parser of a script whose --help shows its docstring as it is written."""
     return Parser(description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def default_path(path: Path) -> str:
+    """Help on a default: the path relative to the repository."""
+    return f"default: {path.relative_to(ROOT).as_posix()}"
 
 
 def number(

@@ -1,4 +1,4 @@
-"""What is exported answers as the network does, for any batch, or is not left behind."""
+"""Exported files give the outputs of the network for any batch; a file that does not is not written."""
 
 import numpy as np
 import pytest

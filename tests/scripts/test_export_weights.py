@@ -1,4 +1,4 @@
-"""Exported weights: the average with the start, 8 bits, and what the network makes of them."""
+"""Exported weights: the average with the start, 8 bits, and the estimates of the network with them."""
 
 import sys
 
