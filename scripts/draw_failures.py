@@ -1,13 +1,12 @@
-"""Where the network fails: the synthetic people it reconstructs worst, beside what they really look like.
+"""Draw the synthetic people with the largest errors of the network, beside the truth.
 
-    python scripts/draw_failures.py --output outputs/failures.jpg                       # the network that comes along
+    python scripts/draw_failures.py --output outputs/failures.jpg                       # the default network
     python scripts/draw_failures.py --output outputs/failures.jpg --checkpoint FILE --num_samples 2000
 
-A row holds two people, each as picture, estimate laid over it, estimate from the side, truth from the side. Only people
-whose limbs are all in the picture count: that the rest is hard needs no picture. Takes 0.1 s a person on one core.
+Each row shows two people: the picture, the estimate over the picture, the estimate from the side, and the truth from
+the side. Only people with all limbs inside the picture count. Takes 0.1 s per person on one core.
 """
 
-import argparse
 import heapq
 import sys
 from pathlib import Path
@@ -22,27 +21,30 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.synthetic import SyntheticDataset
 from models.predictor import Predictor, load_predictor
 from scripts.lib.keypoint_sheets import sheet, write_jpeg
+from utils.arguments import number, output_file, script_parser
 from utils.camera import Crop
 from utils.crop import CROP_SIZE
-from utils.errors import exit_on_user_error
+from utils.errors import UserError, exit_on_user_error
+from utils.files import make_folder
 from utils.metrics import pa_mpjpe
 from utils.paths import ASSETS, OPEN_BODY
 from utils.person import Detection, Person
 from utils.render.panels import draw_overlay, draw_side_view
 from utils.skeleton import J24_LIMBS, J24_TO_J14
 
-SIZE = 2 * CROP_SIZE  # pixels of a drawn picture; the network sees half of it
+SIZE = 2 * CROP_SIZE  # pixels of a drawn picture; the input of the network is half as large
 CROP = Crop((SIZE / 2, SIZE / 2), SIZE / 200)
 COLUMNS = 8
 
 
 def reconstruct(predictor: Predictor, image: np.ndarray) -> Person:
+    """The estimate of the person who fills an image (SIZE, SIZE, 3) uint8 RGB."""
     whole = Detection((0, 0, SIZE, SIZE), CROP, None)
     return predictor.reconstruct([image], [[whole]])[0][0]
 
 
 def find_worst(predictor: Predictor, dataset: SyntheticDataset, count: int) -> list[tuple[float, int]]:
-    """-> PA-MPJPE in mm and index of the worst people, the worst first."""
+    """-> PA-MPJPE in mm and index of the people with the largest errors, in descending order."""
     worst = []
     for index in tqdm(range(len(dataset)), desc="people", disable=None):
         row = dataset[index]
@@ -58,12 +60,12 @@ def find_worst(predictor: Predictor, dataset: SyntheticDataset, count: int) -> l
 
 
 def picture_of(row: dict) -> np.ndarray:
-    """-> (H, W, 3) uint8 RGB."""
+    """A row of the dataset -> its picture (H, W, 3) uint8 RGB."""
     return row["image_uint8"].numpy().transpose(1, 2, 0).copy()
 
 
 def draw(predictor: Predictor, row: dict) -> list[np.ndarray]:
-    """-> four pictures (SIZE, SIZE, 3) uint8 RGB."""
+    """The four pictures of a person, (SIZE, SIZE, 3) uint8 RGB each."""
     image = picture_of(row)
     person = reconstruct(predictor, image)
     true_rotmat = roma.rotvec_to_rotmat(row["pose"].view(24, 3)).numpy()
@@ -75,21 +77,39 @@ def draw(predictor: Predictor, row: dict) -> list[np.ndarray]:
 
 @exit_on_user_error
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="picture to write (.jpg)")
-    parser.add_argument("--checkpoint", help="a checkpoint on the open body (default: the demo's)")
-    parser.add_argument("--num_samples", type=int, default=500, help="of the test split (default: %(default)s)")
-    parser.add_argument("--count", type=int, default=8, help="people to show (default: %(default)s)")
-    parser.add_argument("--assets", default=ASSETS, help="folder of scripts/fetch_synthetic_assets.sh, or none")
+    parser = script_parser(__doc__)
+    parser.add_argument(
+        "--output", type=output_file(".jpg", ".jpeg"), required=True, metavar="FILE", help="JPEG to write"
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", help="network on the open body (default: the network of the demo)"
+    )
+    parser.add_argument(
+        "--num_samples",
+        type=number(int, at_least=1),
+        default=500,
+        help="people of the test split (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--count", type=number(int, at_least=1), default=8, help="people to show (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--assets",
+        default=str(ASSETS),
+        metavar="DIR",
+        help="folder of scripts/fetch_synthetic_assets.sh, or none (default: assets)",
+    )
     args = parser.parse_args()
+    make_folder(args.output.parent)
     predictor = load_predictor(args.checkpoint)
     dataset = SyntheticDataset(
         OPEN_BODY, "test", num_samples=args.num_samples, assets=args.assets, size=SIZE,
         with_image_uint8=True,
     )  # fmt: skip
     worst = find_worst(predictor, dataset, args.count)
+    if not worst:
+        raise UserError(f"none of {args.num_samples} people has all limbs in the picture: raise --num_samples")
     tiles = [picture[..., ::-1] for _, index in worst for picture in draw(predictor, dataset[index])]
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     write_jpeg(args.output, sheet(tiles, COLUMNS))
     print("\n".join(f"person {index}: PA-MPJPE {error:.0f} mm" for error, index in worst))
 

@@ -1,18 +1,18 @@
-"""How well projected joints sit on real people: PCK over the 12 limb joints of annotated photographs.
+"""Evaluate projected joints on real people: PCK of the 12 limb joints of annotated photographs.
 
-    python scripts/eval_photos.py --photos DIR --output FILE.json                    # the network that comes along
+    python scripts/eval_photos.py --photos DIR --output FILE.json                    # the default network
     python scripts/eval_photos.py --photos DIR --output FILE.json --checkpoint C
-    python scripts/eval_photos.py --photos DIR --output FILE.json --movenet          # yardstick: a 2D specialist
+    python scripts/eval_photos.py --photos DIR --output FILE.json --movenet          # MoveNet, for comparison
 
-DIR holds images/ and annotations.json, see datasets/photos.py. Each person is cropped to a square of
-1.25 longer box sides. PCK@t is the share of labelled joints that the projection misses by less than t longer box sides.
-Takes about 0.2 s a person on one core.
+DIR contains images/ and annotations.json, see datasets/photos.py. Each person is cropped to a square with 1.25 times
+the longer side of the box. PCK@t is the share of labelled joints whose projection is less than t longer sides away.
+Takes about 0.2 s per person on one core.
 """
 
-import argparse
 import functools
 import json
 import sys
+from argparse import BooleanOptionalAction
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from datasets.photos import J14_NAMES, LIMBS, read_annotations
 from models.inference.prepare import fast_movenet
 from models.movenet import load_movenet
 from models.predictor import load_predictor
+from utils.arguments import Parser, script_parser
 from utils.camera import Crop
 from utils.crop import crop_image, normalize
 from utils.detect.movenet_decoder import decode_argmax, decode_single_person, to_crop_frame
@@ -38,7 +39,7 @@ from utils.process import PRECISIONS, choose_device
 from utils.render.panels import draw_overlay
 from utils.skeleton import COCO17
 
-MOVENET_SIZE = 256  # pixels, what it was made for
+MOVENET_SIZE = 256  # pixels, its training resolution
 NUM_OVERLAYS = 10
 
 LIMB_BONES = [
@@ -52,7 +53,10 @@ Joints = dict[str, np.ndarray]  # name -> (2,) pixels of the photograph
 
 
 def movenet_joints(network: torch.nn.Module, decoder: str, image: np.ndarray, bbox: list[float]) -> Joints:
-    """MoveNet's keypoints of a person in a box, by decode_argmax or its `own` decode_single_person."""
+    """Keypoints of MoveNet in pixels of an image (H, W, 3), for the person in bbox (x, y, width, height).
+
+    decoder: argmax for decode_argmax, own for decode_single_person.
+    """
     crop = Crop.around(bbox)
     pixels = normalize(crop_image(image, crop.center, crop.scale, size=MOVENET_SIZE, antialias=True))
     device = network.gain.device
@@ -60,7 +64,7 @@ def movenet_joints(network: torch.nn.Module, decoder: str, image: np.ndarray, bb
         maps = network(pixels[None].to(device))
     keypoints = decode_argmax(maps.heatmaps) if decoder == "argmax" else decode_single_person(*maps)
     in_crop = to_crop_frame(keypoints, (MOVENET_SIZE, MOVENET_SIZE))[0, :, :2].cpu().numpy()
-    # label units mark pixel centres of the 224 px crop; at 256 px the outer edges stay where they are
+    # Integer label coordinates are pixel centres of the 224 px crop; a crop of 256 px has the same outer edges.
     side = 200 * crop.scale
     xy = np.asarray(crop.center) + side * (in_crop / 2 - 0.5 / MOVENET_SIZE)
     return dict(zip(COCO17, xy, strict=True))
@@ -74,7 +78,7 @@ def measure(entry: dict, joints: Joints) -> dict[str, float]:
 
 
 def evaluate(entries: list[dict], predict: Callable[[str, list[float]], Joints]) -> dict:
-    """predict(image file name, bbox) -> joints; over all people: the report that becomes the JSON file."""
+    """predict(image file name, bbox) -> joints. Returns the report that is written as JSON."""
     images, all_errors = [], {name: [] for name in LIMBS}
     for entry in entries:
         joints = predict(entry["image"], entry["bbox"])
@@ -94,7 +98,7 @@ def evaluate(entries: list[dict], predict: Callable[[str, list[float]], Joints])
 
 
 def draw(image: np.ndarray, entry: dict, joints: Joints) -> np.ndarray:
-    """The person and its surroundings, labelled joints white, predicted limbs orange (left) and blue (right)."""
+    """Crop around the person (640, 640, 3): labelled joints white, predicted limbs orange (left) and blue (right)."""
     x, y, width, height = entry["bbox"]
     side = 1.6 * max(width, height)
     zoom = 640 / side
@@ -113,6 +117,7 @@ def draw(image: np.ndarray, entry: dict, joints: Joints) -> np.ndarray:
 
 
 def print_report(report: dict) -> None:
+    """Print a table with one line per joint."""
     print(f"{'joint':<16}{'PCK@0.05':>9}{'PCK@0.1':>9}{'error':>8}{'count':>7}")
     for name, row in [*report["per_joint"].items(), ("all", report)]:
         numbers = [row["pck@0.05"], row["pck@0.1"], row["mean_error"]]
@@ -120,26 +125,33 @@ def print_report(report: dict) -> None:
         print(f"{name:<16}{shown[0]:>9}{shown[1]:>9}{shown[2]:>8}{row['count']:>7}")
 
 
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True, help="folder with annotations.json and images/")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--checkpoint", help="network to measure (default: the one of the demo)")
-    parser.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda or cuda:N")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="auto: what the device is fastest with")
+def get_parser() -> Parser:
+    parser = script_parser(__doc__)
     parser.add_argument(
-        "--flip_test", action=argparse.BooleanOptionalAction, default=True, help="as in the demo (default: on)"
+        "--photos", type=Path, required=True, metavar="DIR", help="folder with annotations.json and images/"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON file to write")
+    parser.add_argument("--checkpoint", metavar="FILE", help="network to evaluate (default: the network of the demo)")
+    parser.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="auto: the fastest of the device (default: %(default)s)"
+    )
+    parser.add_argument("--flip_test", action=BooleanOptionalAction, default=True, help="as in the demo (default: on)")
+    parser.add_argument(
+        "--fit_keypoints", action=BooleanOptionalAction, default=True, help="as in the demo (default: on)"
     )
     parser.add_argument(
-        "--fit_keypoints", action=argparse.BooleanOptionalAction, default=True, help="as in the demo (default: on)"
+        "--quarter_turns", action=BooleanOptionalAction, default=False, help="as in the demo (default: off)"
     )
     parser.add_argument(
-        "--quarter_turns", action=argparse.BooleanOptionalAction, default=False, help="as in the demo (default: off)"
+        "--overlays",
+        type=Path,
+        metavar="DIR",
+        help=f"draw the {NUM_OVERLAYS} people with the largest errors into this folder",
     )
-    parser.add_argument("--overlays", type=Path, metavar="DIR", help=f"draw the {NUM_OVERLAYS} worst people")
     parser.add_argument(
         "--movenet", nargs="?", const="argmax", choices=("argmax", "own"), metavar="DECODER",
-        help="measure MoveNet instead, read by the highest heatmap cell (argmax, default) or by its own decoder (own)",
+        help="evaluate MoveNet, decoded by the maxima of its heatmaps (argmax, default) or by its own decoder (own)",
     )  # fmt: skip
     return parser
 
@@ -148,8 +160,10 @@ def get_parser() -> argparse.ArgumentParser:
 def main():
     args = get_parser().parse_args()
     if args.movenet and args.checkpoint:
-        raise UserError("--movenet and --checkpoint name two networks; give one of them")
+        raise UserError("--movenet and --checkpoint name two networks: give one of them")
     entries = read_annotations(args.photos)
+    if args.output.is_dir():
+        raise UserError(f"--output {args.output} is a folder: give the name of a file")
     make_folder(args.output.parent)
     if args.overlays:
         make_folder(args.overlays)
@@ -187,7 +201,7 @@ def main():
             save_image(
                 args.overlays / f"{rank:02d}_{Path(entries[i]['image']).stem}.jpg", np.concatenate(panels, axis=1)
             )
-        print(f"drew the worst {len(worst)} into {args.overlays}")
+        print(f"drew {len(worst)} people into {args.overlays}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pictures of people with their keypoints drawn on them, many on a sheet."""
+"""Sheets of pictures of people with their keypoints."""
 
 from pathlib import Path
 
@@ -21,12 +21,15 @@ BONES += [
     )
 ]  # fmt: skip
 LEFT, RIGHT, MIDDLE = (90, 220, 60), (60, 90, 255), (240, 240, 240)  # BGR
-SHIFT = 4  # sub-pixel bits of OpenCV's drawing
+SHIFT = 4  # fractional bits of coordinates in OpenCV's drawing
 
 
-def draw_keypoints(image, labels, predicted=None):
-    """image (H, W, 3) uint8 RGB, labels (24, 3) crop frame -> (H, W, 3) uint8 BGR with the person's left green, right
-    red; hidden keypoints are black, those with confidence 0 left out; crosses are predicted (12, 2) limb keypoints."""
+def draw_keypoints(image: np.ndarray, labels: np.ndarray, predicted: np.ndarray | None = None) -> np.ndarray:
+    """Draw labels (24, 3) in the crop frame on an image (H, W, 3) uint8 RGB -> (H, W, 3) uint8 BGR.
+
+    The left side is green, the right side red. Hidden keypoints are black; those with confidence 0 are left out.
+    predicted: limb keypoints (12, 2), drawn as crosses.
+    """
     out = np.ascontiguousarray(image[..., ::-1])
     colors = [{"L": LEFT, "R": RIGHT}.get(name[: name.find("_")], MIDDLE) for name in J24]
 
@@ -51,8 +54,8 @@ def draw_keypoints(image, labels, predicted=None):
     return out
 
 
-def sheet(tiles, columns=8):
-    """Tiles of one size, row by row; white where the last row ends early."""
+def sheet(tiles: list[np.ndarray], columns: int = 8) -> np.ndarray:
+    """Arrange tiles (H, W, 3) in rows; the last row is filled up with white."""
     blank = np.full_like(tiles[0], 255)
     tiles = [*tiles, *[blank] * (-len(tiles) % columns)]
     return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])

@@ -112,7 +112,7 @@ def test_impossible_requests(monkeypatch, photos, tmp_path, capsys):
     assert stop.value.code == 2 and "cannot write into" in capsys.readouterr().err
 
 
-def test_yardstick_on_annotated_photographs():
+def test_movenet_on_annotated_photographs():
     photos = SAMPLES.parent.parent / "shared" / "photos"
     if not photos.is_dir():
         pytest.skip(f"needs the annotated photographs at {photos}")

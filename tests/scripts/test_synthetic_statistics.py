@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scripts.lib.keypoint_sheets import LEFT, RIGHT, draw_keypoints, sheet
-from scripts.lib.synthetic_statistics.yardstick import LIMBS, MIRRORED, compare
+from scripts.lib.synthetic_statistics.realism import LIMBS, MIRRORED, compare
 from scripts.synthetic_statistics import viewer_directions
 from utils.skeleton import J24
 
@@ -18,7 +18,7 @@ def labels():
     return np.concatenate((xy, np.ones((20, 24, 1))), -1)
 
 
-def test_a_perfect_reading_and_its_mirror_image(labels):
+def test_perfect_estimates_and_their_mirror_image(labels):
     exact, mirrored = compare(labels[:, LIMBS, :2], labels), compare(labels[:, MIRRORED, :2], labels)
     assert exact.pck(0.001) == 1 and exact.judged.all() and not exact.mirrored.any()
     assert mirrored.mirrored.all() and mirrored.pck(0.1) < 0.1
@@ -26,29 +26,29 @@ def test_a_perfect_reading_and_its_mirror_image(labels):
     assert summary["people"] == summary["judged"] == 5 and summary["swapped"] == 1 and summary["swapped_pm"] == 0
 
 
-def test_distances_count_in_boxes_and_visible_keypoints_alone(labels):
+def test_errors_are_in_sides_of_the_box_and_only_of_visible_keypoints(labels):
     size = np.ptp(labels[..., :2], axis=1).max(-1)[:, None, None]
     off = labels[:, LIMBS, :2] + np.array((0.07, 0)) * size
-    reading = compare(off, labels)
-    assert reading.pck(0.05) == 0 and reading.pck(0.1) == 1
-    np.testing.assert_allclose(reading.error, 0.07)
+    comparison = compare(off, labels)
+    assert comparison.pck(0.05) == 0 and comparison.pck(0.1) == 1
+    np.testing.assert_allclose(comparison.error, 0.07)
     hidden = labels.copy()
     hidden[:, LIMBS[1:], 2] = 0.5
     off[:, 1:] += 5
-    reading = compare(off, hidden)
-    assert reading.pck(0.1) == 1 and np.isnan(reading.error[:, 1:]).all()
-    assert not reading.judged.any()  # one keypoint does not tell left from right
+    comparison = compare(off, hidden)
+    assert comparison.pck(0.1) == 1 and np.isnan(comparison.error[:, 1:]).all()
+    assert not comparison.judged.any()  # one keypoint cannot distinguish left from right
 
 
-def test_intervals_hold_what_they_say():
-    """Of many surveys of 300 people whose keypoints go wrong together, about 95 % hold the true share."""
+def test_confidence_intervals_have_their_coverage():
+    """About 95 % of the intervals from 300 people with correlated errors contain the true share."""
     rng = np.random.default_rng(1)
     labels = np.concatenate((rng.uniform(-1, 1, (300, 24, 2)), np.ones((300, 24, 1))), -1)
     held = 0
     for _ in range(200):
         lost = rng.random(300) < 0.2
-        reading = compare(labels[:, LIMBS, :2] + 9 * lost[:, None, None], labels)
-        summary = reading.summary()
+        comparison = compare(labels[:, LIMBS, :2] + 9 * lost[:, None, None], labels)
+        summary = comparison.summary()
         held += abs(summary["pck@0.1"] - 0.8) < summary["pck@0.1_pm"]
     assert 0.88 < held / 200 <= 1
 

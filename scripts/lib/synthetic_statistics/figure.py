@@ -1,4 +1,4 @@
-"""What synthetic people are like, as one picture of distributions."""
+"""The figure of the statistics of synthetic people."""
 
 from pathlib import Path
 
@@ -8,8 +8,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
-from scripts.lib.synthetic_statistics.yardstick import Reading
+from scripts.lib.synthetic_statistics.realism import Comparison
 from utils.files import atomic_path
 from utils.skeleton import SMPL_JOINTS
 
@@ -17,12 +18,22 @@ VIEW_COLORS = {"front": "#2f6fb2", "side": "#7a7a7a", "back": "#d1622b"}
 INK, SOFT = "#303030", "#7fa6c9"
 
 
-def write_figure(path: Path, title: str, nearest: dict, joints, azimuth, elevation, stature, betas, readings: dict):
-    """All statistics as one picture.
+def write_figure(
+    path: Path,
+    title: str,
+    nearest: dict[str, np.ndarray],
+    joints: np.ndarray,
+    azimuth: np.ndarray,
+    elevation: np.ndarray,
+    stature: np.ndarray,
+    betas: np.ndarray,
+    by_view: dict[str, Comparison],
+):
+    """Write all statistics as one PNG.
 
     nearest: name -> (N,) mm to the nearest pose; joints (N, 24, 3) metres, pelvis at the origin, body frame; azimuth,
-    elevation (N,) degrees of the viewer as the pelvis sees them; stature (N,) metres; betas (N, 10); readings: view ->
-    Reading.
+    elevation (N,) degrees of the viewer in the pelvis frame; stature (N,) metres; betas (N, 10); by_view: view ->
+    Comparison.
     """
     style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titleweight": "bold",
              "axes.titlesize": 10, "axes.edgecolor": INK, "legend.frameon": False}  # fmt: skip
@@ -37,21 +48,21 @@ def write_figure(path: Path, title: str, nearest: dict, joints, azimuth, elevati
         axes[4].set_xticks(range(-90, 91, 45))
         _bars(axes[5], stature, np.arange(1.3, 2.16, 0.05), "Stature", "metres")
         _shapes(axes[6], betas)
-        _curves(axes[7], readings)
+        _curves(axes[7], by_view)
         figure.suptitle(title, fontsize=11, color=INK)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=100)
         plt.close(figure)
 
 
-def _bars(axis, values, edges, title, label):
+def _bars(axis: Axes, values: np.ndarray, edges: np.ndarray, title: str, label: str):
     shares = np.histogram(values, edges)[0] / len(values)
     axis.bar(edges[:-1], shares, np.diff(edges), align="edge", color=SOFT, edgecolor="white")
     axis.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
     axis.set(title=title, xlabel=label)
 
 
-def _poses(axis, nearest):
+def _poses(axis: Axes, nearest: dict[str, np.ndarray]):
     edges = np.arange(0, 241, 10)
     for (name, values), color in zip(nearest.items(), (SOFT, "#d1622b"), strict=True):
         label = f"{name}: median {np.median(values):.0f} mm"
@@ -63,8 +74,8 @@ def _poses(axis, nearest):
     axis.legend(loc="upper right", fontsize=8)
 
 
-def _reach(axis, points, side, label):
-    """Where wrists and ankles are, about the pelvis."""
+def _reach(axis: Axes, points: np.ndarray, side: str, label: str):
+    """Density of wrists and ankles relative to the pelvis; points (N, 24, 2) metres."""
     edges = np.linspace(-1.1, 1.1, 89)
     shades = []
     for part in ("ankle", "wrist"):
@@ -74,7 +85,9 @@ def _reach(axis, points, side, label):
         shades.append(np.clip(np.log1p(counts) / np.log1p(counts.max()), 0, 1))
     ankles, wrists = (shade[..., None] for shade in shades)
     inks = np.array([(0.82, 0.38, 0.17), (0.18, 0.44, 0.70)])
-    picture = (1 - ankles * (1 - inks[0])) * (1 - wrists * (1 - inks[1]))  # two inks on paper
+    picture = (1 - ankles * (1 - inks[0])) * (
+        1 - wrists * (1 - inks[1])
+    )  # both colours absorb light, as two inks on paper
     axis.imshow(picture, origin="lower", extent=(-1.1, 1.1, -1.1, 1.1))
     axis.plot(0, 0, "+", color=INK)
     for x, y, text, color in ((-1.05, 0.95, "wrists", inks[1]), (-1.05, -1.03, "ankles", inks[0])):
@@ -82,7 +95,7 @@ def _reach(axis, points, side, label):
     axis.set(title=f"Wrists and ankles {side}", xlabel=label, ylabel="metres above the pelvis")
 
 
-def _directions(axis, azimuth):
+def _directions(axis: Axes, azimuth: np.ndarray):
     edges = np.radians(np.arange(-180, 181, 15))
     counts, _ = np.histogram(np.radians(azimuth), edges)
     middle = np.degrees(edges[:-1] + np.diff(edges) / 2)
@@ -92,10 +105,10 @@ def _directions(axis, azimuth):
     axis.set_xticks(np.radians((0, 90, 180, 270)), ["front", "left", "back", "right"])
     axis.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, 0))
     axis.tick_params(axis="y", labelsize=7)
-    axis.set_title("Side that the viewer sees")
+    axis.set_title("Visible side")
 
 
-def _shapes(axis, betas):
+def _shapes(axis: Axes, betas: np.ndarray):
     edges = np.arange(-3, 3.01, 0.5)
     for k, column in enumerate(betas.T):
         axis.stairs(np.histogram(column, edges)[0] / len(column), edges, color=plt.cm.viridis(k / 11), alpha=0.8)
@@ -106,14 +119,14 @@ def _shapes(axis, betas):
     axis.legend(loc="upper right", fontsize=8)
 
 
-def _curves(axis, readings: dict[str, Reading]):
+def _curves(axis: Axes, by_view: dict[str, Comparison]):
     x = np.linspace(0, 0.2, 81)
-    for name, reading in readings.items():
-        swapped = reading.summary()["swapped"]
-        label = f"{name}: {reading.pck(0.05):.2f}, {reading.pck(0.1):.2f}; {swapped:.1%} mirrored"
-        axis.plot(x, [reading.pck(t) for t in x], color=VIEW_COLORS[name], label=label)
+    for name, comparison in by_view.items():
+        swapped = comparison.summary()["swapped"]
+        label = f"{name}: {comparison.pck(0.05):.2f}, {comparison.pck(0.1):.2f}; {swapped:.1%} swapped"
+        axis.plot(x, [comparison.pck(t) for t in x], color=VIEW_COLORS[name], label=label)
     for threshold in (0.05, 0.1):
         axis.axvline(threshold, color=INK, linewidth=0.6, linestyle=":")
-    axis.set(title="MoveNet finds visible limb keypoints", xlabel="within this share of the box", ylim=(0, 1))
+    axis.set(title="PCK of MoveNet, visible limb keypoints", xlabel="threshold, sides of the box", ylim=(0, 1))
     axis.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
     axis.legend(loc="lower right", fontsize=8)
