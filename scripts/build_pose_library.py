@@ -3,11 +3,10 @@
     bash scripts/fetch_synthetic_assets.sh --only poses,0ad
     python scripts/build_pose_library.py
 
-Every clip is retargeted to the 24 joints of the body model, its heading removed, and the frames thinned to a diverse
-set.
+Each clip is retargeted to the 24 joints of the body model and its heading is removed. Of all frames, a diverse subset
+is kept.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -21,7 +20,9 @@ from datasets.poses.library import mirror, remove_heading, save_pose_library
 from datasets.poses.self_contact import penetration
 from scripts.lib.pose_library.motion_clips import Clip, read_bvh, read_deepmimic, read_pmd_rest, read_psa
 from scripts.lib.pose_library.retarget import retarget
+from utils.arguments import default_path, input_file, input_folder, number, output_folder, script_parser
 from utils.errors import UserError, exit_on_user_error
+from utils.files import make_folder
 from utils.paths import ASSETS, META_DATA, OPEN_BODY
 from utils.safe_load.limits import check_arrays
 from utils.skeleton import SMPL_JOINTS
@@ -30,7 +31,7 @@ J = SMPL_JOINTS.index
 
 
 def read_clips(assets: Path) -> dict[str, list[tuple[str, str, Clip]]]:
-    """assets/poses -> library file name -> (clip name, skeleton, clip) in a fixed order."""
+    """Clips below assets/poses: library file name -> (clip name, skeleton, clip), in a fixed order."""
     folder = assets / "poses"
     if not folder.is_dir():
         raise UserError(f"no folder {folder}; fetch the clips: bash scripts/fetch_synthetic_assets.sh --only poses,0ad")
@@ -56,8 +57,10 @@ def read_clips(assets: Path) -> dict[str, list[tuple[str, str, Clip]]]:
 
 
 def shape_features(poses: np.ndarray, rest_joints: np.ndarray) -> np.ndarray:
-    """Poses (N, 24, 3) -> (N, 75) float32: joints and the tip of the nose, scaled so that the Euclidean distance of two
-    rows is the root mean square distance of the points in metres."""
+    """Poses (N, 24, 3) -> features (N, 75) float32: positions of the joints and of the tip of the nose.
+
+    They are scaled so that the Euclidean distance of two rows is the root mean square distance of the points in metres.
+    """
     positions, rotations = joint_positions(poses, rest_joints)
     nose = positions[:, J("head")] + rotations[:, J("head")] @ np.array([0, 0.08, 0.12])
     points = np.concatenate((positions, nose[:, None]), 1)
@@ -65,8 +68,11 @@ def shape_features(poses: np.ndarray, rest_joints: np.ndarray) -> np.ndarray:
 
 
 def farthest_points(features: np.ndarray, mirrored: np.ndarray, count: int, min_distance: float) -> np.ndarray:
-    """Indices of up to `count` rows, each the farthest from those before it and from their mirror images, until none is
-    farther than `min_distance`. The first row starts."""
+    """Indices of up to `count` rows by farthest point sampling, from row 0.
+
+    Each row is the farthest from the rows before it and from their mirror images; it ends when none is farther than
+    `min_distance`.
+    """
     nearest, chosen = np.full(len(features), np.inf, np.float32), []
     index = 0
     while len(chosen) < count and nearest[index] > min_distance:
@@ -96,39 +102,69 @@ LICENCES = {
 }
 
 
-MAX_PENETRATION = 0.035  # metres; game clips put hands through hips now and then
+MAX_PENETRATION = 0.035  # metres; in some game clips hands are inside hips
 
 
-def build(clips: list[tuple[str, str, Clip]], rest_joints: np.ndarray, count: int, min_distance: float):
-    """Retarget, remove headings, drop broken frames, thin -> poses (N, 24, 3), clip (N,), seconds (N,), names of the
-    clips that are left."""
+def build(
+    clips: list[tuple[str, str, Clip]], rest_joints: np.ndarray, count: int, min_distance: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Retarget clips, remove headings and frames with self-penetration, and keep a diverse subset.
+
+    Returns poses (N, 24, 3), clip (N,): index into the names, seconds (N,) into the clip, and names of the used clips.
+    """
     poses, numbers, seconds = [], [], []
-    for number, (_, kind, clip) in enumerate(clips):
+    for i, (_, kind, clip) in enumerate(clips):
         clip = clip.subsample(1 / 15)
         pose = retarget(clip, kind, rest_joints)
         root = Rotation.from_rotvec(pose[:, 0]).as_matrix()
         pose[:, 0] = Rotation.from_matrix(remove_heading(root)).as_rotvec()
         poses.append(pose)
-        numbers.append(np.full(len(pose), number))
+        numbers.append(np.full(len(pose), i))
         seconds.append(np.arange(len(pose)) * clip.seconds_per_frame)
     poses, numbers, seconds = (np.concatenate(parts) for parts in (poses, numbers, seconds))
     sound = penetration(*joint_positions(poses, rest_joints)) < MAX_PENETRATION
     poses, numbers, seconds = poses[sound], numbers[sound], seconds[sound]
     features, mirrored = (shape_features(p, rest_joints) for p in (poses, mirror(poses)))
     keep = farthest_points(features, mirrored, count, min_distance)
-    used, number = np.unique(numbers[keep], return_inverse=True)
-    return poses[keep], number, seconds[keep], [clips[i][0] for i in used]
+    used, index = np.unique(numbers[keep], return_inverse=True)
+    return poses[keep], index, seconds[keep], [clips[i][0] for i in used]
 
 
 @exit_on_user_error
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--assets", type=Path, default=ASSETS, help="what fetch_synthetic_assets.sh filled")
-    parser.add_argument("--body", type=Path, default=OPEN_BODY, help="body in SMPL layout (.npz)")
-    parser.add_argument("--output", type=Path, default=META_DATA, help="folder for the library files")
-    parser.add_argument("--count", type=int, default=6000, help="poses per file at most")
-    parser.add_argument("--min_distance", type=float, default=0.025, help="metres (root mean square over joints) apart")
+    parser = script_parser(__doc__)
+    parser.add_argument(
+        "--assets",
+        type=input_folder,
+        default=ASSETS,
+        metavar="DIR",
+        help="folder of fetch_synthetic_assets.sh (default: assets)",
+    )
+    parser.add_argument(
+        "--body",
+        type=input_file,
+        default=OPEN_BODY,
+        metavar="FILE",
+        help=f"body in SMPL layout ({default_path(OPEN_BODY)})",
+    )
+    parser.add_argument(
+        "--output",
+        type=output_folder,
+        default=META_DATA,
+        metavar="DIR",
+        help="folder for the library files (default: meta_data)",
+    )
+    parser.add_argument(
+        "--count", type=number(int, at_least=1), default=6000, help="most poses per file (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--min_distance",
+        type=number(float, at_least=0),
+        default=0.025,
+        help="least distance of two poses, root mean square over joints in metres (default: %(default)s)",
+    )
     args = parser.parse_args()
+    make_folder(args.output)
     try:
         check_arrays(args.body)
         with np.load(args.body) as body:
@@ -138,12 +174,12 @@ def main():
     rest_joints = rest_joints - rest_joints[0]
     for name, clips in read_clips(args.assets).items():
         if not clips:
-            print(f"{name}: no clips fetched, left as it is")
+            print(f"{name}: not changed, because its clips are not fetched")
             continue
         poses, clip, seconds, names = build(clips, rest_joints, args.count, args.min_distance)
         path = args.output / name
         save_pose_library(path, poses, clip, seconds, names, rest_joints, *LICENCES[name])
-        print(f"{path}: {len(poses)} poses of {len(names)} clips, {path.stat().st_size / 1e6:.2f} MB")
+        print(f"wrote {path}: {len(poses)} poses of {len(names)} clips, {path.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -83,8 +83,8 @@ def nearest_poses(poses: np.ndarray, library: PoseLibrary) -> dict[str, np.ndarr
     first, second = upright[::2], upright[1::2]
     others = [nearest_distances(a, b, library.rest_joints) for a, b in ((first, second), (second, first))]
     return {
-        f"to {len(second)} others": 1000 * np.concatenate(others),
-        f"to {TRAINING_POSES} of training": 1000 * nearest_distances(upright, training, library.rest_joints),
+        f"to {len(second)} other poses": 1000 * np.concatenate(others),
+        f"to {TRAINING_POSES} training poses": 1000 * nearest_distances(upright, training, library.rest_joints),
     }
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scripts.lib.pose2sim.multiview import Camera, jackknife, low_pass, read_qualisys, settle_aim, spread, triangulate
+from scripts.lib.pose2sim.multiview import Camera, correct_aim, jackknife, low_pass, read_qualisys, spread, triangulate
 from utils.errors import UserError
 
 
@@ -70,7 +70,7 @@ def test_a_knocked_camera_is_set_right(cameras, points):
     matrix[:2, 2] += shift
     pixels = see([*cameras[:3], replace(cameras[3], matrix=matrix)], points)
     pixels += np.random.default_rng(2).normal(0, 2, pixels.shape)
-    settled = settle_aim(pixels, np.ones((4, 30, 12)), cameras)
+    settled = correct_aim(pixels, np.ones((4, 30, 12)), cameras)
     errors = [triangulate(pixels, np.ones((4, 30, 12)), some)[1].max(0).mean() for some in (cameras, settled)]
     assert errors[1] < 0.5 * errors[0] and errors[1] < 5
 

@@ -30,7 +30,7 @@ def test_limbs_are_the_same_in_both_sets():
         assert COCO17[c] == f"{ {'L': 'left', 'R': 'right'}[side] }_{part.lower()}"
 
 
-def test_a_letterboxed_video_shows_the_same_rays():
+def test_a_letterboxed_video_has_the_same_rays():
     video = fit_to_video(CAMERA, 1920, 1080)
     points = np.random.default_rng(0).uniform((-1, -1, 3), (1, 1, 5), (50, 3))
     zoom = 1080 / 1088
@@ -85,7 +85,7 @@ def ring(distance=4.0):
     return cameras
 
 
-def test_stated_uncertainty_is_that_of_the_points():
+def test_the_uncertainty_matches_the_real_errors():
     rng, cameras = np.random.default_rng(2), ring()
     start = rng.uniform((-0.4, -0.9, -0.2), (0.4, 0.9, 0.2), (12, 3))
     truth = start + 0.1 * np.sin(np.arange(60) / 20)[:, None, None]
@@ -110,19 +110,19 @@ def test_stated_uncertainty_is_that_of_the_points():
     np.testing.assert_allclose(stated.mm_per_pixel, 4000 / 1680, rtol=0.05)
 
 
-def test_a_note_on_the_labels_travels_to_whoever_measures(tmp_path):
+def test_the_note_on_the_labels_is_part_of_an_evaluation(tmp_path):
     image = cv2.imencode(".jpg", np.zeros((960, 544, 3), np.uint8))[1].tobytes()
     label = labels(CAMERA, np.random.default_rng(1).uniform((-0.4, -0.9, 3.8), (0.4, 0.9, 4.2), (12, 3)))
     for note in (None, "uncertain by 20 mm: all of it"):
         with TSVWriter(tmp_path / "pose2sim" / "test.yaml", note=note) as writer:
             writer.add("cam01_000", image, label, 960, 544)
         assert read_note(tmp_path / "pose2sim" / "test.yaml") == note
-        said = describe_labels(SimpleNamespace(data_mode="pose2sim", data_root=str(tmp_path)))
-        assert said == ({"labels": note} if note else {})
+        described = describe_labels(SimpleNamespace(data_mode="pose2sim", data_root=str(tmp_path)))
+        assert described == ({"labels": note} if note else {})
     assert describe_labels(SimpleNamespace(data_mode="synthetic", data_root=None)) == {}
 
 
-def test_every_frame_of_a_video_is_looked_at(tmp_path, monkeypatch, capsys):
+def test_the_person_is_detected_in_every_frame(tmp_path, monkeypatch, capsys):
     path, keypoints = tmp_path / "cam01.avi", np.full((17, 3), 0.5)
     video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 60, (64, 96))
     for t in range(5):
@@ -134,14 +134,14 @@ def test_every_frame_of_a_video_is_looked_at(tmp_path, monkeypatch, capsys):
         return [] if t == 3 else [DetectedPerson(np.zeros(4), keypoints * (t + 1), 1.0)]
 
     monkeypatch.setattr(script, "find_people", find_people)
-    view = script.look(path, None)
+    view = script.detect(path, None)
     assert view.keypoints[:, 0, 2].tolist() == [0.5, 1, 1.5, 0, 2.5] and view.size == (96, 64) and view.rate == 60
     small = cv2.imdecode(np.frombuffer(view.frames[2], np.uint8), cv2.IMREAD_COLOR)
     assert small.shape == (48, 32, 3) and np.abs(small.mean((0, 1)) - (0, 0, 80)).max() < 6
     assert "5 frames, a person found in 4" in capsys.readouterr().out
     path.write_bytes(b"no video")
     with pytest.raises(UserError, match=r"cam01\.avi"):
-        script.look(path, None)
+        script.detect(path, None)
 
 
 def test_a_wrong_wheel_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""The mesh of the open body: which quads can be seen, their triangles, its mirror image and its principal shapes."""
+"""The mesh of the open body: visible quads, triangles, mirror image and principal shape components."""
 
 import numpy as np
 import warp as wp
@@ -30,11 +30,11 @@ def count_escapes(
 
 
 def visible_quads(vertices: np.ndarray, quads: np.ndarray, flip: np.ndarray) -> np.ndarray:
-    """(Q,) bool: quads that can be seen well from outside, and those that touch them.
+    """(Q,) bool: quads that are visible from outside, and their neighbours.
 
-    Rays leave the halves of each quad in 400 directions over the sphere, and one in forty must escape: from the inside
-    of the mouth, the teeth and the backs of the eyes fewer do. The ring of neighbours keeps the slits between lids and
-    eyes shut when the shape changes.
+    400 rays start from each half of a quad in directions that cover the sphere. A quad is visible if more than one ray
+    in forty hits nothing. Inside the mouth, on the teeth and on the backs of the eyes fewer rays escape. The neighbours
+    keep the gaps between eyelids and eyes closed when the shape changes.
     """
     wp.config.quiet = True
     triangles = np.concatenate((quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]))
@@ -51,13 +51,13 @@ def visible_quads(vertices: np.ndarray, quads: np.ndarray, flip: np.ndarray) -> 
     escapes = wp.zeros(len(points), dtype=wp.int32, device="cpu")
     inputs = [mesh.id, *(wp.array(a.astype(np.float32), dtype=wp.vec3, device="cpu") for a in (points, directions))]
     wp.launch(count_escapes, len(points), inputs=[*inputs, escapes], device="cpu")
-    seen = np.zeros(len(vertices), bool)
-    seen[triangles[escapes.numpy() > 10]] = True
-    return (seen | seen[flip])[quads].any(1)
+    visible = np.zeros(len(vertices), bool)
+    visible[triangles[escapes.numpy() > 10]] = True
+    return (visible | visible[flip])[quads].any(1)
 
 
 def triangulate(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
-    """quads (Q, 4) -> (2 Q, 4) corner numbers 0..3 per triangle, cut along the shorter diagonal: (2 Q, 3) int."""
+    """Split quads (Q, 4) along the shorter diagonal -> corner numbers 0 to 3 of each triangle, (2 Q, 3) int."""
     corners = vertices[quads]
     short = np.linalg.norm(corners[:, 0] - corners[:, 2], axis=1) <= np.linalg.norm(
         corners[:, 1] - corners[:, 3], axis=1
@@ -68,9 +68,10 @@ def triangulate(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
 
 
 def close_mouth(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Triangles that close the one open border of faces (F, 3) that crosses the middle: the lips' inner edge.
+    """Triangles that close the inner edge of the lips: the open border of faces (F, 3) that crosses the middle.
 
-    The border is zipped up from one corner of the mouth to the other. The other open borders hide behind the eyeballs.
+    They connect the upper and the lower lip from one corner of the mouth to the other. The other open borders are
+    hidden behind the eyeballs.
     """
     edges = np.concatenate((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]])).tolist()
     known = {tuple(edge) for edge in edges}
@@ -92,16 +93,16 @@ def close_mouth(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def renumber(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """faces -> (indices in use in ascending order, faces in terms of them)."""
+    """faces -> used vertex indices in ascending order, and faces with indices into these."""
     used, faces = np.unique(faces, return_inverse=True)
     return used, faces.reshape(-1, 3)
 
 
 def shape_space(shapes: np.ndarray, flip: np.ndarray, n: int = 10) -> tuple[np.ndarray, np.ndarray, float]:
-    """Principal components of shapes (N, V, 3) -> template (V, 3), shapedirs (V, 3, n), explained share of the
-    variance.
+    """Principal components of shapes (N, V, 3) -> template (V, 3), shapedirs (V, 3, n), share of the
+    variance that they explain.
 
-    One unit of a component is one standard deviation; positive makes the body taller. Both outputs are exactly
+    One unit of a component is one standard deviation; positive values make the body taller. Both outputs are exactly
     symmetric.
     """
     template = shapes.mean(0, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Posing and unposing by linear blend skinning, in numpy, for the build of the open body."""
+"""Linear blend skinning and its inverse in numpy, to build the open body."""
 
 import numpy as np
 import scipy.sparse
@@ -11,7 +11,7 @@ MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
 def frame(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Rotation whose first column is along x (3,), whose second is the part of y (3,) across it."""
+    """Rotation (3, 3): the first column is along x (3,), the second along the part of y (3,) perpendicular to x."""
     x = x / np.linalg.norm(x)
     y = y - (y @ x) * x
     y = y / np.linalg.norm(y)
@@ -26,10 +26,10 @@ def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def resting_pose(joints: np.ndarray, knuckles: np.ndarray) -> np.ndarray:
-    """How MakeHuman's resting pose differs from SMPL's T pose.
+    """Rotations from SMPL's T pose to MakeHuman's rest pose.
 
-    joints (24, 3) and knuckles (2, 3; left index and little finger) of the mean shape at rest -> global rotations (24,
-    3, 3) from T pose to rest.
+    joints (24, 3) and knuckles (2, 3; left index and little finger) of the mean shape in the rest pose -> global
+    rotations (24, 3, 3).
     """
 
     def along(a, b):
@@ -37,7 +37,7 @@ def resting_pose(joints: np.ndarray, knuckles: np.ndarray) -> np.ndarray:
 
     upper, fore, hand = along("L_shoulder", "L_elbow"), along("L_elbow", "L_wrist"), along("L_wrist", "L_hand")
     # In T pose the left elbow bends forwards, about -y, and the palm is down: the index finger lies in front of the
-    # little one. These settle how arm and hand roll about their length.
+    # little one. This defines the roll of arm and hand about their length.
     hinge = -np.cross(upper, fore)
     rotation = np.tile(np.eye(3), (24, 1, 1))
     rotation[JOINT["L_collar"]] = Rotation.from_euler("z", -8, degrees=True).as_matrix()
@@ -53,9 +53,9 @@ def resting_pose(joints: np.ndarray, knuckles: np.ndarray) -> np.ndarray:
 
 
 def smooth_weights(weights: np.ndarray, quads: np.ndarray, rounds: int = 16) -> np.ndarray:
-    """Average weights (V, 24) with those of the neighbours, a few times: MakeHuman's are sharp at elbows and groin.
+    """Average weights (V, 24) with those of neighbouring vertices, `rounds` times.
 
-    MakeHuman poses its elbows by more bones than there are here, so its seams must be wider to bend as softly.
+    MakeHuman's weights change abruptly at elbows and groin, because it has more bones there than SMPL.
     """
     edges = np.concatenate([np.stack((quads[:, i], quads[:, i - 1]), 1) for i in range(4)])
     n = len(weights)
@@ -70,10 +70,10 @@ def smooth_weights(weights: np.ndarray, quads: np.ndarray, rounds: int = 16) -> 
 def unpose(
     vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray, rotation: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Undo linear blend skinning: resting vertices (n, V, 3), joints (n, 24, 3) -> the same in T pose.
+    """Undo linear blend skinning: vertices (n, V, 3) and joints (n, 24, 3) in the rest pose -> the same in T pose.
 
-    Skinning the result with rotation (24, 3, 3) gives the artist's resting pose back exactly, so that arms that hang
-    down keep their modelled shape.
+    Skinning the result with rotation (24, 3, 3) gives the modelled rest pose exactly, so that arms that hang down have
+    their modelled shape.
     """
     posed = np.empty_like(joints)
     posed[:, 0] = joints[:, 0]
@@ -104,7 +104,7 @@ def skin(
 
 
 def random_poses(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Rough everyday poses (n, 24, 3, 3): limbs far from T pose, knees and elbows bent their own way only."""
+    """Random poses (n, 24, 3, 3): limbs far from the T pose, knees and elbows bent only as joints allow."""
     pose = rng.normal(0, 0.12, (n, 24, 3))
     for side, sign in (("L", 1), ("R", -1)):
         pose[:, JOINT[f"{side}_shoulder"]] = rng.normal(0, 0.4, (n, 3)) + rng.uniform(-1.3, 0.6, (n, 1)) * [0, 0, sign]
@@ -115,7 +115,7 @@ def random_poses(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def mean_parameters(template: np.ndarray, joints: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """A relaxed person upright before the camera: 6D pose (144,), betas (10,), camera (3,) that fits the crop."""
+    """A relaxed upright person in front of the camera: 6D pose (144,), betas (10,), camera (3,) that fits the crop."""
     pose = np.zeros((24, 3))
     pose[JOINT["pelvis"]] = [np.pi, 0, 0]
     for side, sign in (("L", 1), ("R", -1)):

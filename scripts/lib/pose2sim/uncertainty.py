@@ -1,4 +1,4 @@
-"""How far triangulated keypoints can be trusted: bone lengths, reprojection, and triangulation without each camera."""
+"""Uncertainty of triangulated keypoints: bone lengths, reprojection errors, and triangulation without each camera."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,11 @@ BONES = (("Hip", "Knee"), ("Knee", "Ankle"), ("Shoulder", "Elbow"), ("Elbow", "W
 
 @dataclass
 class Uncertainty:
-    """Lengths in mm, reprojection in pixels of the video.
+    """Uncertainty of T frames from C cameras; lengths in mm.
 
-    points (T, 12): standard error of every keypoint about the middle of the hips, which MPJPE aligns; bones: name ->
-    mean, standard deviation over time, one per side; pixels (C, T, 12); mm_per_pixel (C,) at the person.
+    points (T, 12): standard error of each keypoint relative to the middle of the hips, where MPJPE aligns; bones: name
+    -> mean and standard deviation of the length over time; pixels (C, T, 12): reprojection errors in pixels of the
+    video; mm_per_pixel (C,): at the distance of the person.
     """
 
     points: np.ndarray
@@ -27,14 +28,14 @@ class Uncertainty:
     cameras: list[str]
 
     def label(self) -> str:
-        """One line to stand beside every number measured against the points."""
+        """One line that is printed with every evaluation on these labels."""
         return (
             f"12 limb joints, triangulated from {len(self.cameras)} cameras: each uncertain by "
             f"{np.median(self.points):.0f} mm (median), {np.percentile(self.points, 90):.0f} mm (90 %)"
         )
 
     def lines(self) -> list[str]:
-        """All of it, to print."""
+        """All numbers as lines of text."""
         out = ["bone                     mean +- spread over time, mm     left and right differ by, mm"]
         for a, b in BONES:
             (left, left_std), (right, right_std) = (self.bones[f"{side}_{a} - {side}_{b}"] for side in "LR")
@@ -55,14 +56,14 @@ class Uncertainty:
         square = np.square(self.points).mean()
         out += [
             self.label(),
-            # E|m + e| for independent e: only its two directions across m lengthen m, by e^2 / (3 m)
-            f"an MPJPE of 100 mm contains {square / 300:.1f} mm of that if it is independent of the network's errors, "
-            f"and is off by at most {self.points.mean():.0f} mm if not",
+            # E|m + e| for independent e: the two directions of e perpendicular to m lengthen m by e^2 / (3 m)
+            f"an MPJPE of 100 mm contains {square / 300:.1f} mm of label error if this is independent of the network, "
+            f"and has an error of at most {self.points.mean():.0f} mm if it is not",
         ]
         return out
 
     def numbers(self) -> dict:
-        """All of it, to keep as JSON."""
+        """All numbers for JSON."""
         return {
             "joint_mm": dict(zip(NAMES, np.median(self.points, 0).tolist(), strict=True)),
             "median_mm": float(np.median(self.points)),
@@ -73,9 +74,19 @@ class Uncertainty:
         }
 
 
-def measure(points, pixels, confidence, cameras: list[Camera], rate: float, cutoff: float) -> Uncertainty:
-    """points (T, 12, 3) world, metres, made of pixels (C, T, 12, 2) and confidence (C, T, 12) and smoothed at `cutoff`
-    of `rate` Hz."""
+def measure(
+    points: np.ndarray,
+    pixels: np.ndarray,
+    confidence: np.ndarray,
+    cameras: list[Camera],
+    rate: float,
+    cutoff: float,
+) -> Uncertainty:
+    """Uncertainty of points (T, 12, 3), world, metres.
+
+    They were triangulated from pixels (C, T, 12, 2) and confidence (C, T, 12), at `rate` Hz, and smoothed at `cutoff`
+    Hz.
+    """
     without = np.stack([low_pass(track, rate, cutoff) for track in jackknife(pixels, confidence, cameras)])
     about_hips = without - without[:, :, HIPS].mean(2, keepdims=True)
     bones = [(f"{side}_{a}", f"{side}_{b}") for side in "LR" for a, b in BONES]
