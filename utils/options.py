@@ -30,56 +30,72 @@ def get_args_parser() -> argparse.ArgumentParser:
     run = parser.add_argument_group("run")
     run.add_argument("--exp_name", default="SMPL-Pose", help="results go to logs/EXP_NAME (default: %(default)s)")
     run.add_argument("--eval_only", action="store_true", help="evaluate --load_checkpoint and stop; writes no logs")
-    run.add_argument("--load_checkpoint", metavar="FILE", help="weights to start from; with * the last match by name")
+    run.add_argument(
+        "--load_checkpoint", metavar="FILE", help="weights to start from; * in the name: the last match by name"
+    )
     run.add_argument(
         "--auto_load",
         type=int,
         choices=(0, 1),
         default=0,
-        help="1: go on from the newest whole checkpoint of --exp_name",
+        help="1: resume from the newest intact checkpoint of --exp_name",
     )
-    run.add_argument("--metrics_json", type=Path, metavar="FILE", help="write the printed table as JSON, too")
+    run.add_argument("--metrics_json", type=Path, metavar="FILE", help="write the printed table as JSON, also")
     run.add_argument(
-        "--flip_test", action="store_true", help="evaluate the mean over each picture and its mirror image"
+        "--flip_test",
+        action="store_true",
+        help="average the estimates for each image and its mirror image in evaluation",
     )
     run.add_argument(
         "--fit_keypoints",
         action="store_true",
-        help="evaluate after a fit to the 2D keypoints that MoveNet sees",
+        help="fit the estimates to MoveNet's 2D keypoints in evaluation",
     )
     run.add_argument(
         "--quarter_turns",
         action="store_true",
-        help="evaluate each picture at its best quarter turn, by the confidence of MoveNet's keypoints",
+        help="evaluate each image at the quarter turn in which MoveNet's keypoints have the highest confidence",
     )
-    run.add_argument("--seed", type=count, default=0)
-    run.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda or cuda:N")
+    run.add_argument("--seed", type=count, default=0, help="seed of all random numbers (default: %(default)s)")
+    run.add_argument("--device", default="auto", help="auto (CUDA if available), cpu, cuda or cuda:N")
     run.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="fp32",
-        help="of the network, its rotations, body and losses stay fp32; auto: what the device is fastest with "
+        help="number format of the network; rotations, body and losses stay in fp32; auto: the faster of both "
         "(default: %(default)s)",
     )
 
     data = parser.add_argument_group("data")
-    data.add_argument("--data_mode", choices=("h36m", "3dpw", "synthetic", "pose2sim", "emdb"), default="h36m")
+    data.add_argument(
+        "--data_mode",
+        choices=("h36m", "3dpw", "synthetic", "pose2sim", "emdb"),
+        default="h36m",
+        help="data set; pose2sim and emdb are for evaluation (default: %(default)s)",
+    )
     data.add_argument("--data_root", metavar="DIR", help="default: $SMPL_POSE_DATA, else datasets/ or a link inside it")
     data.add_argument("--num_samples", type=positive, help="synthetic people in an epoch of training (default: 100000)")
     data.add_argument(
-        "--feature_cache", type=Path, metavar="DIR", help="train on what scripts/cache_features.py has kept"
+        "--feature_cache", type=Path, metavar="DIR", help="train on features cached by scripts/cache_features.py"
     )
     data.add_argument(
-        "--allow_outside_paths", action="store_true", help="let a set's yaml name files outside of the data root"
+        "--allow_outside_paths", action="store_true", help="allow data set files outside of the data root"
     )
     data.add_argument("--batch_size", type=positive, default=100, help="per process (default: %(default)s)")
     data.add_argument("--val_batch_size", type=positive, default=128, help="per process (default: %(default)s)")
     data.add_argument("--num_workers", type=count, default=8, help="loaders per process (default: %(default)s)")
 
     network = parser.add_argument_group("network")
-    network.add_argument("--model_type", choices=MODEL_TYPES, default="SMPL-Pose")
-    network.add_argument("--backbone", choices=BACKBONES, default="hrnet")
-    network.add_argument("--hrnet_type", choices=HRNET_TYPES, default="w32")
+    network.add_argument(
+        "--model_type",
+        choices=MODEL_TYPES,
+        default="SMPL-Pose",
+        help="backbone: the regressor alone; SMPL-Pose: with the graph transformer (default: %(default)s)",
+    )
+    network.add_argument("--backbone", choices=BACKBONES, default="hrnet", help="image network (default: %(default)s)")
+    network.add_argument(
+        "--hrnet_type", choices=HRNET_TYPES, default="w32", help="width of HRNet (default: %(default)s)"
+    )
     network.add_argument(
         "--backbone_weights",
         default="auto",
@@ -90,7 +106,7 @@ def get_args_parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--train_backbone",
         choices=TRAIN_BACKBONES,
-        help="auto: HRNet learns, MoveNet is frozen; upper: a copy of MoveNet's stages above stride 8 learns, too "
+        help="auto: HRNet learns, MoveNet is frozen; upper: a copy of MoveNet's stages above stride 8 learns too "
         "(default: that of --load_checkpoint, else auto)",
     )
     network.add_argument(
@@ -105,28 +121,30 @@ def get_args_parser() -> argparse.ArgumentParser:
         "--dropout",
         type=number(float, at_least=0, below=1),
         default=0.1,
-        help="of the graph transformer; 0 where it learns its people no better than others (default: %(default)s)",
+        help="dropout of the graph transformer (default: %(default)s)",
     )
     network.add_argument(
         "--graph",
         choices=GRAPHS,
         default="adaptive",
-        help="among the joints of SMPL-Pose; none: the published network (default: %(default)s)",
+        help="joint graph; none: the published network (default: %(default)s)",
     )
     network.add_argument(
         "--joint_prior",
         choices=JOINT_PRIORS,
         default="llm",
-        help="what the graph knows beforehand (default: %(default)s)",
+        help="fixed relations between joints in the graph; shuffled: the control (default: %(default)s)",
     )
     network.add_argument(
         "--graph_entries",
         choices=GRAPH_ENTRIES,
         nargs="+",
         default=list(GRAPH_ENTRIES),
-        help="where the graph acts: bias of the attention, graph convolution, token embedding (default: all)",
+        help="how the graph enters: attention bias, graph convolution, token embedding (default: all)",
     )
-    network.add_argument("--prior_seed", type=count, default=0, help="which permutation --joint_prior shuffled is")
+    network.add_argument(
+        "--prior_seed", type=count, default=0, help="seed of the permutation of --joint_prior shuffled"
+    )
 
     body = parser.add_argument_group("body")
     body.add_argument("--smpl_path", metavar="FILE", help="body in SMPL layout (default: SMPL in meta_data, else open)")
@@ -138,47 +156,69 @@ def get_args_parser() -> argparse.ArgumentParser:
         "--accumulate_steps",
         type=positive,
         default=1,
-        help="send each batch through the network in so many parts: less memory, the same step (default: %(default)s)",
+        help="number of parts in which a batch goes through the network: less memory (default: %(default)s)",
     )
     train.add_argument(
-        "--compile", action="store_true", help="torch.compile the network: minutes at first, then faster"
+        "--compile", action="store_true", help="compile the network by torch.compile; takes minutes at the start"
     )
-    train.add_argument("--num_epochs", type=positive, default=100)
-    train.add_argument("--lr", type=number(float, above=0), default=2e-4, help="Adam, constant (default: %(default)s)")
+    train.add_argument("--num_epochs", type=positive, default=100, help="epochs in all (default: %(default)s)")
     train.add_argument(
-        "--backbone_lr", type=number(float, above=0), help="rate of the backbone, without weight decay (default: --lr)"
+        "--lr", type=number(float, above=0), default=2e-4, help="learning rate of Adam (default: %(default)s)"
     )
-    train.add_argument("--lr_schedule", choices=("constant", "cosine"), default="constant", help="cosine: down to 0")
-    train.add_argument("--warmup_steps", type=count, default=0, help="steps of linear rise to --lr")
-    train.add_argument("--weight_decay", type=weight, default=0.0, help="of linear and convolution weights, by AdamW")
-    train.add_argument("--ema", type=number(float, at_least=0, below=1), default=0.0, help="decay of averaged weights")
+    train.add_argument(
+        "--backbone_lr",
+        type=number(float, above=0),
+        help="learning rate of the backbone, without weight decay (default: --lr)",
+    )
+    train.add_argument(
+        "--lr_schedule",
+        choices=("constant", "cosine"),
+        default="constant",
+        help="learning rate over the run; cosine: down to 0",
+    )
+    train.add_argument(
+        "--warmup_steps", type=count, default=0, help="steps in which the learning rate rises linearly to --lr"
+    )
+    train.add_argument(
+        "--weight_decay", type=weight, default=0.0, help="weight decay of linear and convolution weights (AdamW)"
+    )
+    train.add_argument(
+        "--ema",
+        type=number(float, at_least=0, below=1),
+        default=0.0,
+        help="decay of the moving average of the weights; 0: no average",
+    )
     train.add_argument("--clip_grad", type=weight, default=0.0, help="largest norm of the gradient; 0: no limit")
     train.add_argument("--w_vert", type=weight, default=100.0, help="weight of the vertex loss")
     train.add_argument("--w_theta", type=weight, default=50.0, help="weight of the rotation loss")
     train.add_argument("--w_2dj", type=weight, default=100.0, help="weight of the 2D keypoint loss")
     train.add_argument("--w_3dj", type=weight, default=1000.0, help="weight of the 3D keypoint loss")
-    train.add_argument("--w_betas", type=weight, default=0.0, help="weight of the shape loss (default: there is none)")
+    train.add_argument("--w_betas", type=weight, default=0.0, help="weight of the shape loss (default: 0)")
     train.add_argument(
         "--w_features",
         type=weight,
         default=0.0,
         help="with --train_backbone upper: weight of the distance from the frozen features",
     )
-    train.add_argument("--keypoint_loss", choices=("mse", "l1"), default="mse", help="of both keypoint losses")
-    train.add_argument("--loss_vertices", type=count, default=0, help="vertices that train; 0: all of the body's")
+    train.add_argument("--keypoint_loss", choices=("mse", "l1"), default="mse", help="form of both keypoint losses")
+    train.add_argument("--loss_vertices", type=count, default=0, help="number of vertices in the vertex loss; 0: all")
     train.add_argument(
         "--stage_weights",
         type=weight,
         nargs="+",
         metavar="W",
-        help="supervise every stage, first estimate first (default: the last alone)",
+        help="loss weight of each stage, first estimate first (default: the last stage only)",
     )
     train.add_argument("--summary_steps", type=positive, default=100, help="steps between TensorBoard summaries")
-    train.add_argument("--save_epochs", type=positive, default=1, help="epochs between checkpoints; the last is kept")
-    train.add_argument("--save_steps", type=count, default=0, help="steps between checkpoints inside an epoch; 0: none")
-    train.add_argument("--keep_last", type=count, default=0, help="epochs whose checkpoints stay, and best.pt; 0: all")
     train.add_argument(
-        "--max_not_finite", type=positive, default=10, help="steps in a row without finite loss that end the run"
+        "--save_epochs", type=positive, default=1, help="epochs between checkpoints; the last epoch is always saved"
+    )
+    train.add_argument("--save_steps", type=count, default=0, help="steps between checkpoints inside an epoch; 0: none")
+    train.add_argument(
+        "--keep_last", type=count, default=0, help="number of epochs whose checkpoints are kept, beside best.pt; 0: all"
+    )
+    train.add_argument(
+        "--max_not_finite", type=positive, default=10, help="number of nonfinite steps in a row that ends the run"
     )
     train.add_argument("--eval_epochs", type=count, default=1, help="epochs between evaluations; 0: never")
     return parser
@@ -188,7 +228,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse and check a command line. UserError names what cannot be and what to do instead."""
     args = get_args_parser().parse_args(argv)
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0 and not args.eval_only:
-        args.auto_load = 1  # the launcher has started a run anew that had failed
+        args.auto_load = 1  # the launcher has restarted a failed run
     if args.eval_only and not (args.load_checkpoint or args.auto_load):
         raise UserError("--eval_only needs trained weights: add --load_checkpoint FILE, or --auto_load 1")
     if args.data_mode in ("pose2sim", "emdb") and not args.eval_only:
@@ -197,14 +237,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         )
     if args.feature_cache and (args.data_mode, args.backbone) != ("synthetic", "movenet"):
         raise UserError(
-            "--feature_cache holds synthetic people as MoveNet sees them: add --data_mode synthetic --backbone movenet"
+            "--feature_cache holds MoveNet's features of synthetic people: add --data_mode synthetic --backbone movenet"
         )
     if args.train_backbone == "upper" and args.backbone != "movenet":
         raise UserError("--train_backbone upper is for MoveNet: add --backbone movenet, or leave it out")
     if args.quarter_turns and args.backbone != "movenet":
         raise UserError("--quarter_turns needs 2D keypoints, which only --backbone movenet detects: leave it out")
     if args.fit_keypoints and args.backbone != "movenet":
-        raise UserError("--fit_keypoints needs 2D keypoints, which only --backbone movenet sees: leave it out")
+        raise UserError("--fit_keypoints needs 2D keypoints, which only --backbone movenet detects: leave it out")
     if args.graph != "none" and args.joint_prior == "none" and set(args.graph_entries) == {"embedding"}:
         raise UserError(
             "--graph_entries embedding alone needs a prior to embed: add --joint_prior llm, or bias or conv"
