@@ -19,6 +19,7 @@ class Command(NamedTuple):
     page: str
     program: str  # repository path of the .py or .sh file, or "" if it is another program's command
     flags: tuple[str, ...]  # what the program gets: --name
+    subcommand: str  # the first word after the program, if it is plain
     text: str
 
 
@@ -52,14 +53,17 @@ def _parse(page: Path, words: list[str]) -> Command:
     text = " ".join(words)
     at = next((i for i, word in enumerate(words) if word.endswith((".py", ".sh")) and not word.startswith("-")), None)
     if at is None:
-        return Command(page.name, "", (), text)
+        return Command(page.name, "", (), "", text)
     flags = tuple(word.split("=")[0] for word in words[at + 1 :] if re.match(r"--[a-z]", word))
-    return Command(page.name, words[at].removeprefix("PATH_to_SMPL-Pose/"), flags, text)
+    subcommand = words[at + 1] if len(words) > at + 1 and words[at + 1].isalpha() else ""
+    return Command(page.name, words[at].removeprefix("PATH_to_SMPL-Pose/"), flags, subcommand, text)
 
 
 @functools.cache
-def help_text(program: str) -> str:
-    """What `python PROGRAM --help` prints; AssertionError if it fails."""
-    result = subprocess.run([sys.executable, program, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+def help_text(program: str, *subcommand: str) -> str:
+    """What `python PROGRAM [SUBCOMMAND] --help` prints; AssertionError if it fails."""
+    result = subprocess.run(
+        [sys.executable, program, *subcommand, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert result.returncode == 0, f"{program} --help: {result.stderr[-2000:]}"
     return result.stdout
