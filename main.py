@@ -85,7 +85,7 @@ def run(args: Namespace, device: torch.device):
 def evaluate_only(args: Namespace, model: nn.Module, criterion: Criterion, checkpoint: dict | None, device):
     """Print the errors of a checkpoint on the evaluation set."""
     if checkpoint is None:
-        raise UserError(f"nothing to evaluate: {LOGS / args.exp_name} has no checkpoint epoch_*.pt; check --exp_name")
+        raise UserError(f"nothing to evaluate: no epoch_*.pt in {LOGS / args.exp_name}/checkpoints; check --exp_name")
     if checkpoint["config"].get("model_type") != args.model_type:
         raise UserError("the checkpoint has no trained transformer: evaluate it with --model_type backbone")
     network = inference_network(model, device, args.precision, *refinements(args))
