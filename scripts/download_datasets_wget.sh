@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Download the data sets into the current folder with wget.
 #   cd PATH_to_STORE_DATASET && bash PATH_to_SMPL-Pose/scripts/download_datasets_wget.sh [SET...]
-# SMPL_POSE_MIRROR=URL: where NAME.tar lie, instead of the METRO release. Run it again after an interruption: it goes on.
+# SMPL_POSE_MIRROR=URL: folder of the files NAME.tar, instead of the METRO release. Run the command again to resume.
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$repository/scripts/lib/download_datasets.sh"

@@ -5,8 +5,8 @@
 #   bash scripts/fetch_synthetic_assets.sh --only poses,0ad      # what scripts/build_pose_library.py reads (1.6 GB to download)
 #   bash scripts/fetch_synthetic_assets.sh --output DIR
 #
-# Needs python3 with pip and, for some groups, apt-get (Debian or Ubuntu) and npm. Every asset appears whole or not at all;
-# what is there already is not fetched again. Set PYTHON to choose the interpreter.
+# Needs python3 with pip and, for some groups, apt-get (Debian or Ubuntu) and npm. Assets appear complete or not at all;
+# existing assets are not fetched again. Set PYTHON to choose the interpreter.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -34,7 +34,7 @@ for group in ${groups//,/ }; do
   esac
 done
 
-mkdir -p "$output"
+mkdir -p "$output" 2> /dev/null || fail "cannot create the folder $output; choose another --output"
 output=$(cd "$output" && pwd)
 scratch=$(mktemp -d "$output/.fetch.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
@@ -42,7 +42,7 @@ trap 'rm -rf "$scratch"' EXIT
 wanted() { [[ ",$groups," == *",$1,"* ]]; }
 need() { command -v "$1" > /dev/null || fail "$1 is not installed; it is needed to fetch $2"; }
 
-# deb NAME: download a Debian package, print its path.
+# deb NAME: download a Debian package and print its path.
 deb() {
   need apt-get "the Debian package $1"
   (cd "$scratch" && apt-get download -q "$1" > "$scratch/log" 2>&1) \
@@ -50,7 +50,7 @@ deb() {
   ls "$scratch/$1"_*.deb
 }
 
-# wheel NAME==VERSION [pip options]: download a wheel, print its path.
+# wheel NAME==VERSION [pip options]: download a wheel and print its path.
 wheel() {
   local folder
   folder=$(mktemp -d "$scratch/wheel.XXXXXX")
@@ -59,7 +59,7 @@ wheel() {
   ls "$folder"/*.whl
 }
 
-# library NAME==VERSION: install a Python package into a folder of its own, print the folder.
+# library NAME==VERSION: install a Python package into a new folder and print the folder.
 library() {
   local folder
   folder=$(mktemp -d "$scratch/library.XXXXXX")
@@ -78,13 +78,13 @@ with zipfile.ZipFile(archive) as file:
 EOF
 }
 
-# publish FOLDER DESTINATION FILES KILOBYTES: check that FOLDER holds at least so much, then move it into place.
+# publish FOLDER DESTINATION FILES KILOBYTES: check that FOLDER has at least this size, then move it to DESTINATION.
 publish() {
   local files kilobytes
   files=$(find "$1" -type f | wc -l)
   kilobytes=$(find "$1" -type f -printf '%s\n' | awk '{ s += $1 } END { print int(s / 1000) }')
   if [ "$files" -lt "$3" ] || [ "$kilobytes" -lt "$4" ]; then
-    fail "$2 would hold $files files of $kilobytes kB, expected at least $3 of $4 kB; the package has changed or broken"
+    fail "$2 would have $files files and $kilobytes kB, but at least $3 files and $4 kB are expected; the package has changed or is damaged"
   fi
   mkdir -p "$(dirname "$output/$2")"
   mv "$1" "$output/$2"
@@ -121,7 +121,7 @@ if wanted 0ad && missing poses/0ad; then
 fi
 if wanted light && missing light; then
   "$python" -c 'import cv2, numpy' 2> /dev/null \
-    || fail "$python lacks numpy or opencv; install requirements.txt or set PYTHON to an interpreter that has them"
+    || fail "$python lacks numpy or opencv; pip install -r requirements.txt, or set PYTHON to an interpreter that has them"
   need npm "the npm package @pmndrs/assets"
   package=$(deb blender-data)
   dpkg-deb -x "$package" "$scratch/blender"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Train on any number of machines under Slurm; goes on by itself after pre-emption, time limits and failures.
+# Train on any number of machines under Slurm. The job resumes by itself after pre-emption, time limits and failures.
 #   sbatch --nodes=2 --gpus-per-node=4 scripts/slurm_train.sh --exp_name=SMPL-Pose --data_mode=h36m --batch_size=50 ...
-# Everything behind the script's name goes to main.py. Two minutes before the end of the time, or when the machines are
-# wanted by somebody else, every process gets SIGUSR1, finishes its step, saves, and the job is queued again.
+# All arguments go to main.py. Two minutes before the time limit, and before pre-emption, every process receives SIGUSR1,
+# finishes its step and saves a checkpoint; then the job is queued again.
 #SBATCH --job-name=smpl-pose
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=32
@@ -13,11 +13,12 @@
 #SBATCH --output=slurm-%x-%j.log
 set -euo pipefail
 
-# One task a machine runs this script again, as the launcher of that machine's processes.
+# One task per machine runs this script again as the launcher of the processes of this machine.
 if [[ ${1:-} == --as-launcher ]]; then
     shift
     saved=0
-    # The launcher itself ignores the signal, which may or may not reach its processes by itself: they take it once
+    # The launcher ignores the signal and forwards it, because Slurm may send it to the launcher alone. Processes that
+    # receive it twice handle it once.
     trap '' USR1
     torchrun --nnodes="$SLURM_NNODES" --nproc_per_node="${SLURM_GPUS_ON_NODE:-1}" --max_restarts=10 \
         --rdzv_backend=c10d --rdzv_id="$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" \
@@ -27,7 +28,7 @@ if [[ ${1:-} == --as-launcher ]]; then
     trap 'saved=1; pkill -USR1 --parent $launcher || true' USR1
     wait $launcher && code=0 || code=$?
     while kill -0 $launcher 2> /dev/null; do wait $launcher && code=0 || code=$?; done
-    # 64: saved because it was asked to, not because training is over
+    # 64: saved because of the signal, not because training is finished
     [[ $code -eq 0 && $saved -eq 1 ]] && exit 64
     exit $code
 fi
@@ -37,7 +38,7 @@ export SMPL_POSE_FIRST_NODE=${SMPL_POSE_FIRST_NODE:-$(scontrol show hostnames "$
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 srun --kill-on-bad-exit=0 bash scripts/slurm_train.sh --as-launcher "$@" && code=0 || code=$?
 if [[ $code -eq 64 ]]; then
-    echo "saved; queued again"
+    echo "saved a checkpoint; the job is queued again"
     scontrol requeue "$SLURM_JOB_ID"
     exit 0
 fi

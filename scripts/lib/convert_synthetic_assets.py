@@ -1,23 +1,26 @@
-"""Turn fetched files into ones that the generator reads with numpy and OpenCV. Called by fetch_synthetic_assets.sh.
+"""Convert fetched files to formats that numpy and OpenCV read. scripts/fetch_synthetic_assets.sh calls this script.
 
 python scripts/lib/convert_synthetic_assets.py light SOURCE_FOLDER OUTPUT_FOLDER     # needs OpenEXR
 python scripts/lib/convert_synthetic_assets.py people HUMAN_RIG.blend OUTPUT_FOLDER  # needs bpy (Python 3.11)
 """
 
-import argparse
 import base64
+import importlib
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from utils.arguments import output_folder, script_parser
 from utils.errors import UserError, exit_on_user_error
+from utils.files import make_folder
 
-# Mesh and picture of each part, by the end of its name in human_rig.blend.
+# Part -> end of the mesh's name in human_rig.blend, texture.
 PARTS = {
     "body": ("male1591", "young_lightskinned_male_diffuse.png"),
     "eyes": ("eyes", "brown_eye.png"),
@@ -28,9 +31,17 @@ PARTS = {
 }
 
 
+def import_or_explain(package: str) -> ModuleType:
+    """Import a package that requirements.txt does not have. UserError with the pip command if it is missing."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise UserError(f"this conversion needs the package {package}: pip install {package}") from error
+
+
 def convert_light(source: Path, output: Path):
     """Environment maps below `source`, as .exr or base64 in .exr.js, -> output/NAME.hdr (Radiance, float RGB)."""
-    import OpenEXR
+    OpenEXR = import_or_explain("OpenEXR")
 
     files = sorted([*source.rglob("*.exr"), *source.rglob("*.exr.js")])
     for path in files:
@@ -47,10 +58,12 @@ def convert_light(source: Path, output: Path):
 
 
 def convert_people(blend: Path, output: Path):
-    """The dressed human of human_rig.blend -> output/NAME.png (textures) and output/garments.npz: for each part of
-    PARTS `NAME_vertices` (V, 3) metres (y up, facing +z, left at +x, arms as in the file), `NAME_faces` (F, 3) and,
-    for texture coordinates, `NAME_uv` (T, 2), v upwards, and `NAME_uv_faces` (F, 3)."""
-    import bpy
+    """The dressed human of human_rig.blend -> output/NAME.png (textures) and output/garments.npz.
+
+    garments.npz has for each part `NAME_vertices` (V, 3) in metres (y up, facing +z, left at +x, arms as in the file),
+    `NAME_faces` (F, 3), and texture coordinates `NAME_uv` (T, 2), v upwards, with `NAME_uv_faces` (F, 3).
+    """
+    bpy = import_or_explain("bpy")
 
     bpy.ops.wm.open_mainfile(filepath=str(blend))
     arrays = {}
@@ -62,7 +75,7 @@ def convert_people(blend: Path, output: Path):
         points = np.array([vertex.co for vertex in mesh.vertices]) @ matrix[:3, :3].T + matrix[:3, 3]
         uv = np.array([loop.uv for loop in mesh.uv_layers[0].data])
         uv, corner = np.unique(uv.round(6), axis=0, return_inverse=True)
-        arrays[f"{name}_vertices"] = points[:, [1, 2, 0]]  # the robot's frame: z up, facing x, left at y
+        arrays[f"{name}_vertices"] = points[:, [1, 2, 0]]  # the frame of the file: z up, facing x, left at y
         arrays[f"{name}_faces"] = np.array([triangle.vertices for triangle in mesh.loop_triangles], np.int32)
         arrays[f"{name}_uv"] = uv
         arrays[f"{name}_uv_faces"] = corner.ravel()[[list(t.loops) for t in mesh.loop_triangles]].astype(np.int32)
@@ -76,14 +89,14 @@ def convert_people(blend: Path, output: Path):
 
 @exit_on_user_error
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kind", choices=("light", "people"))
-    parser.add_argument("source", type=Path)
-    parser.add_argument("output", type=Path)
+    parser = script_parser(__doc__)
+    parser.add_argument("kind", choices=("light", "people"), help="light: environment maps; people: the dressed human")
+    parser.add_argument("source", type=Path, help="folder of .exr files, or human_rig.blend")
+    parser.add_argument("output", type=output_folder, help="folder to write into")
     args = parser.parse_args()
     if not args.source.exists():
         raise UserError(f"{args.source} does not exist; run scripts/fetch_synthetic_assets.sh")
-    args.output.mkdir(parents=True, exist_ok=True)
+    make_folder(args.output)
     {"light": convert_light, "people": convert_people}[args.kind](args.source, args.output)
 
 

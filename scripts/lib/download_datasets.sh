@@ -1,7 +1,12 @@
 # shellcheck shell=bash disable=SC2154  # repository is set by the scripts
 # Shared by download_datasets_azcopy.sh and download_datasets_wget.sh, which define
-#   fetch URL FILE    download URL to FILE, going on where an earlier try stopped; FILE exists before the end
-# and call download_datasets. Everything happens in the current folder.
+#   fetch URL FILE    download URL to FILE and resume an earlier download; FILE exists during the download
+# and call download_datasets. All files are in the current folder.
+
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"
+    exit 0
+fi
 
 release=https://datarelease.blob.core.windows.net/metro/datasets
 all_sets=(Tax-H36m-coco40k-Muco-UP-Mpii human3.6m coco_smpl muco up3d mpii 3dpw)
@@ -12,7 +17,7 @@ explain_alternatives() {
     if [[ -z ${SMPL_POSE_MIRROR:-} ]]; then
         say "The host of the METRO release ($release) has refused public access since 2025 (HTTP 409)."
     else
-        say "The mirror is SMPL_POSE_MIRROR=${SMPL_POSE_MIRROR%%\?*}; it needs NAME.tar for every set you want."
+        say "The mirror is SMPL_POSE_MIRROR=${SMPL_POSE_MIRROR%%\?*}; it needs a file NAME.tar for every set."
     fi
     say "What you can do:"
     say "  - from a copy on a web server:     export SMPL_POSE_MIRROR=https://HOST/FOLDER   and run this again"
@@ -20,7 +25,7 @@ explain_alternatives() {
     say "  - without registration, synthetic: python scripts/make_synthetic_data.py --output DIR --num_samples 1000"
 }
 
-# url_of NAME: where NAME.tar lies. A mirror may end in a ?query, an access token say, which then follows the file name.
+# url_of NAME: URL of NAME.tar. A mirror may end in a ?query, for example an access token; it follows the file name.
 url_of() {
     local base=${SMPL_POSE_MIRROR:-$release} query=
     if [[ $base == *\?* ]]; then
@@ -30,19 +35,19 @@ url_of() {
     printf '%s/%s.tar%s' "${base%/}" "$1" "$query"
 }
 
-# check_archive FILE: is it a whole tar of plain files and folders that stay inside the folder they are unpacked in?
+# check_archive FILE: succeed if it is a complete tar of files and folders with paths inside the current folder.
 check_archive() {
     local listing unsafe
     if ! listing=$(tar -tvPf "$1" 2> /dev/null) || [[ -z $listing ]]; then
-        say "$1 is damaged or no tar archive"
+        say "$1 is damaged or not a tar archive"
         return 1
     fi
     unsafe=$(grep -v '^[-d]' <<< "$listing" || tar -tPf "$1" 2> /dev/null | grep -E '^/|(^|/)\.\.(/|$)') || return 0
-    say "$1 is refused, it holds links, devices or paths that leave its folder: $(head -n 1 <<< "$unsafe")"
+    say "$1 is refused, because it has links, devices or paths outside its folder: $(head -n 1 <<< "$unsafe")"
     return 1
 }
 
-# unpack NAME FILE: into a hidden folder first, so that a folder called NAME is always a whole set.
+# unpack NAME FILE: unpack into a hidden folder first, so that a folder NAME is always a complete set.
 unpack() {
     local inner
     hidden=.$1.unpacking
@@ -52,7 +57,7 @@ unpack() {
     mv "${inner:-$hidden}" "$1" && rm -rf "$hidden"
 }
 
-# download_set NAME: fetch, check, unpack. Nothing to do if the folder is there.
+# download_set NAME: download, check and unpack, unless the folder is there.
 download_set() {
     local name=$1 part=$1.tar.part
     if [[ -e $name ]]; then
@@ -63,13 +68,13 @@ download_set() {
     if ! fetch "$(url_of "$name")" "$part"; then
         refused=yes
         [[ -s $part ]] || rm -f "$part"
-        say "$name: download failed$([[ ! -e $part ]] || echo ", $part is kept: run this again to go on with it")"
+        say "$name: download failed$([[ ! -e $part ]] || echo ", $part is kept: run this again to resume")"
         return 1
     fi
     say "$name: checking and unpacking"
     if ! check_archive "$part"; then
         rm -f "$part"
-        say "$name: the bad archive was removed; run this again to fetch it anew"
+        say "$name: the bad archive was removed; run this again to download it again"
         return 1
     fi
     if ! unpack "$name" "$part"; then
@@ -80,7 +85,7 @@ download_set() {
     say "$name: done"
 }
 
-# download_datasets [NAME...]: all seven sets, or the ones named.
+# download_datasets [NAME...]: the named sets, or all seven.
 download_datasets() {
     local name known missing=() hidden="" refused=""
     for name in "$@"; do
@@ -95,7 +100,7 @@ download_datasets() {
     for name in "$@"; do
         download_set "$name" && continue
         missing+=("$name")
-        # a mirror may hold some of the sets; a host that refuses one refuses all
+        # A mirror may have some of the sets; the METRO host refuses all of them or none.
         [[ -n ${SMPL_POSE_MIRROR:-} ]] || break
     done
     if [[ ${#missing[@]} -gt 0 ]]; then

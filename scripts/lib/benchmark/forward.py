@@ -1,4 +1,4 @@
-"""Images per second through the trained network: each fast way on its own, and all of them together."""
+"""Images per second of the network: each optimisation alone, and all together."""
 
 import copy
 import functools
@@ -28,26 +28,26 @@ def measure(settings: Settings) -> Iterator[Row]:
 def measure_network(name: str, peaks: dict[str, float], settings: Settings) -> Iterator[Row]:
     """peaks: FLOP/s of the device by format."""
     device = settings.device
-    runs = ways(random_network(name), device)
+    runs = methods_of(random_network(name), device)
     flops = count_flops(functools.partial(runs["plain"], torch.randn(1, 3, 224, 224, device=device)))
     for batch in BATCHES[device.type]:
         image = torch.randn(batch, 3, 224, 224, device=device)
-        methods = {way: functools.partial(run, image) for way, run in runs.items()}
-        notes = {way: {"memory_mb": peak_memory(call, device)} for way, call in methods.items()}
+        methods = {method: functools.partial(run, image) for method, run in runs.items()}
+        notes = {method: {"memory_mb": peak_memory(call, device)} for method, call in methods.items()}
         for row in compare("forward", f"{name}, batch {batch}", methods, batch, "images/s", settings, notes):
             peak = peaks[next((precision for precision in peaks if precision in row.method), "fp32")]
-            # of what the published code computes, however much of that a fast way does without
+            # relative to the FLOPs of the published code, also for methods that need fewer
             share = {"gflop_per_sample": flops / 1e9, "share_of_peak": flops * row.value / peak}
             yield row._replace(notes=row.notes | share)
 
 
 def formats(device: torch.device) -> tuple[str, ...]:
-    """Those that a device computes in itself."""
+    """Formats that the device supports in hardware."""
     return ("fp32", "bf16") if device.type == "cpu" else ("fp32", "bf16", "fp16")
 
 
-def ways(model: MeshRecovery, device: torch.device) -> dict[str, Callable[[Tensor], dict]]:
-    """Ways to run a network, by name; the plain one, first, computes all that the published code computes."""
+def methods_of(model: MeshRecovery, device: torch.device) -> dict[str, Callable[[Tensor], dict]]:
+    """Methods to run a network, by name. The first is plain: it computes everything that the published code does."""
     model = model.to(device)
     plain = published(model)
     channels_last = published(model).to(memory_format=torch.channels_last)
@@ -62,7 +62,7 @@ def ways(model: MeshRecovery, device: torch.device) -> dict[str, Callable[[Tenso
         "attention folded": with_parts(model, prepared["fp32"], "blocks"),
     }
     found |= {f"all, {name}": network for name, network in prepared.items()}
-    if device.type == "cuda":  # a CPU takes minutes to compile
+    if device.type == "cuda":  # compilation takes minutes on a CPU
         found["all, bf16, compiled"] = prepare_for_inference(model, device, "bf16", compile=True)
     return found
 
@@ -73,7 +73,7 @@ def autocast(network: MeshRecovery, image: Tensor) -> dict:
 
 
 def with_parts(model: MeshRecovery, prepared: InferenceNetwork, part: str) -> MeshRecovery:
-    """The network with one part of the prepared one."""
+    """The network with one part taken from the prepared network."""
     mixed = copy.copy(model)
     mixed._modules = {**model._modules, part: getattr(prepared.network, part)}
     return mixed

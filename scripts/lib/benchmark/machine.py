@@ -1,4 +1,4 @@
-"""The machine that numbers come from, and how much of it a method uses."""
+"""Description of the machine, and the memory and FLOPs of a call."""
 
 import contextlib
 import ctypes
@@ -15,11 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scripts.lib.benchmark.timing import interleave
 
-PEAK_SIZE = {"cpu": 2048, "cuda": 8192}  # square matrices, large enough that only arithmetic counts
+PEAK_SIZE = {"cpu": 2048, "cuda": 8192}  # of square matrices, so large that arithmetic dominates
 
 
 def describe_machine(device: torch.device) -> dict[str, str | int]:
-    """Names and versions, for people and for JSON."""
+    """Names and versions of hardware and software."""
     return {
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -40,7 +40,7 @@ def _cpu_name() -> str:
 
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> float:
-    """MB that a call needs at its highest, beyond what was there before: of the GPU, or of this process."""
+    """Peak memory of a call beyond the memory in use before it, MB: of the GPU, or of this process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -53,12 +53,12 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> float:
 
 
 def resident_memory() -> float:
-    """MB of this process at the moment (Linux), elsewhere the most it ever had."""
+    """Resident memory of this process in MB; on systems other than Linux its maximum so far."""
     return _status("VmRSS:") or _peak_resident()
 
 
 def own_memory(device: torch.device) -> float:
-    """MB in use: of the GPU, or of this process without the files that it has mapped (these come and go)."""
+    """Memory in use, MB: of the GPU, or of this process without mapped files, whose share varies."""
     return (
         torch.cuda.memory_allocated(device) / 1e6 if device.type == "cuda" else _status("RssAnon:") or _peak_resident()
     )
@@ -76,7 +76,7 @@ def _status(key: str) -> float | None:
 
 
 def _forget_peak():
-    """Give back freed memory and let Linux count the peak from here on; other systems have no such thing."""
+    """Return freed memory to the system and reset the peak. Only Linux supports this."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):
@@ -91,7 +91,7 @@ def count_flops(call: Callable[[], object]) -> int:
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, rounds: int = 5) -> float:
-    """FLOP/s of a large square matrix product: what this device can really do with this type and these threads."""
+    """FLOP/s of a large square matrix product: the practical peak of this device, format and number of threads."""
     size = PEAK_SIZE[device.type]
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return 2 * size**3 / min(interleave({"matmul": lambda: a @ b}, rounds, device)["matmul"])

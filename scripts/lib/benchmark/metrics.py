@@ -1,4 +1,4 @@
-"""PA-MPJPE of ten thousand bodies: one batch against one singular value decomposition each."""
+"""PA-MPJPE of ten thousand bodies: one batch, and one singular value decomposition per body."""
 
 from collections.abc import Iterator
 

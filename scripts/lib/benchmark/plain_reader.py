@@ -1,6 +1,6 @@
-"""METRO's rows read the plain way: whole pictures, 64-bit patches, one keypoint after the other.
+"""A plain reader of METRO's rows: it decodes whole pictures, uses 64-bit patches, and transforms keypoints one by one.
 
-Written from what the papers of that line (HMR, SPIN, METRO) say they do, to be measured against.
+It follows the descriptions in the papers of HMR, SPIN and METRO, and is the baseline of the benchmark.
 """
 
 import base64
@@ -18,9 +18,9 @@ from utils.skeleton import J24_FLIP, J24_PELVIS, SMPL_FLIP
 
 
 class PlainReader:
-    """Rows of one plain set, as datasets.human_mesh.HumanMeshDataset gives them, to whole pixels.
+    """Rows of one set, equal to those of datasets.human_mesh.HumanMeshDataset up to rounding to whole pixels.
 
-    yaml_file: its files lie beside it under their usual names. augment: draw the published augmentation.
+    yaml_file: its files are beside it under their usual names. augment: apply the published augmentation.
     """
 
     def __init__(self, yaml_file: Path, augment: bool):
@@ -71,7 +71,7 @@ class PlainReader:
 
 
 def cut(image: np.ndarray, center: np.ndarray, scale: float, rotation_deg: float) -> np.ndarray:
-    """A square between whole pixels of the picture, turned about its middle, then resized to the crop."""
+    """Cut a square at whole pixels, rotate it about its middle, and resize it to the crop."""
     corners = [transform(corner, center, scale, 0, invert=True) for corner in ((0, 0), (CROP_SIZE, CROP_SIZE))]
     (left, top), (right, bottom) = np.array(corners).astype(int)
     margin = int((np.hypot(right - left, bottom - top) - (bottom - top)) / 2) if rotation_deg else 0

@@ -1,4 +1,4 @@
-"""The network as its authors publish it: what fast ways of running it are compared with."""
+"""The network as its authors published it: the baseline of the benchmark."""
 
 import copy
 import types
@@ -20,7 +20,7 @@ def random_network(name: str) -> MeshRecovery:
     torch.manual_seed(0)
     model, _ = build_model(get_args_parser().parse_args(NETWORKS[name]))
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:  # statistics as a trained network's: without them numbers leave the range of floats
+    for norm in norms:  # realistic statistics; without them activations overflow
         norm.momentum = 1.0
     if norms:
         with torch.no_grad():
@@ -29,7 +29,7 @@ def random_network(name: str) -> MeshRecovery:
 
 
 def published(model: MeshRecovery) -> MeshRecovery:
-    """A copy whose attention makes keys and values of everything it looks at, as the published code does."""
+    """A copy whose attention computes keys and values of all features, as the published code does."""
     model = copy.deepcopy(model)
     for module in model.modules():
         if isinstance(module, AttentionLayer):
@@ -40,7 +40,7 @@ def published(model: MeshRecovery) -> MeshRecovery:
 def attend_to_keys(
     layer: AttentionLayer, query: Tensor, context: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
-    """`AttentionLayer.forward`, by keys and values."""
+    """`AttentionLayer.forward` with explicit keys and values."""
     normed = layer.norm(query)
     context = normed if context is None else context
     q, k, v = (

@@ -1,7 +1,4 @@
-"""A body laid over a picture: by both renderers, and over the whole picture or where the body is alone.
-
-On the CPU, where the demo draws.
-"""
+"""Render a body over a picture on the CPU, by both renderers, over the whole picture or only around the body."""
 
 from collections.abc import Iterator
 
@@ -13,8 +10,8 @@ from utils.paths import OPEN_BODY
 from utils.render import RenderOptions, overlay, render_mesh
 from utils.render.panels import draw_overlay
 
-PHOTOGRAPH, FRAME = (720, 540), (994, 1768)  # height, width: of a sample and of a common film, pixels
-FILL = 0.45  # part of the picture's height that the body takes
+PHOTOGRAPH, FRAME = (720, 540), (994, 1768)  # (height, width) in pixels of a sample and of a common video
+FILL = 0.45  # height of the body / height of the picture
 
 
 def measure(settings: Settings) -> Iterator[Row]:

@@ -1,17 +1,18 @@
-"""What a larger batch, more images and more processes cost, in time and memory; with a picture of the lines."""
+"""Time and memory for growing batches, data sets and numbers of processes, with a plot."""
 
 import os
 import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.multiprocessing as mp
+from matplotlib.figure import Figure
 
 from datasets.build import build_loader
 from datasets.feature_cache import LABELS, FeatureCache, shard_path, write_shard
@@ -25,14 +26,14 @@ from utils.train.distributed import data_parallel, process_group
 
 RECIPE = "w32"
 BATCHES = {"cpu": (1, 2, 4, 6, 8, 12), "cuda": (8, 16, 32, 64, 100, 128)}
-IMAGES, IMAGE_BATCH = (512, 1024, 2048, 4096), 32  # people of an epoch from kept features
+IMAGES, IMAGE_BATCH = (512, 1024, 2048, 4096), 32  # people in an epoch of cached features
 SHARD = 256
-PROCESSES = (1, 2, 4, 8)  # as many of these as there are cores, or GPUs
+PROCESSES = (1, 2, 4, 8)  # up to the number of cores or GPUs
 PROCESS_STEPS, PROCESS_BATCH = 8, 64
 
 
 class Curve(NamedTuple):
-    """What grows with a size, in `unit`, and memory in MB; straight lines are expected."""
+    """A measured value in `unit` and memory in MB for each size. Both should be linear in the size."""
 
     name: str
     unit: str
@@ -50,7 +51,7 @@ def measure(settings: Settings) -> Iterator[Row]:
 
 
 def over_batches(settings: Settings) -> Curve:
-    """A step of training in bfloat16."""
+    """Time of a training step in bfloat16, over the batch size."""
     trainee, sizes = Trainee(RECIPE, settings.device, "bf16"), BATCHES[settings.device.type]
     batches = {size: trainee.batch(size) for size in sizes}
     methods = {str(size): lambda batch=batch: trainee.step(batch) for size, batch in batches.items()}
@@ -60,11 +61,11 @@ def over_batches(settings: Settings) -> Curve:
 
 
 def over_images(settings: Settings) -> Curve:
-    """An epoch of training on kept features, loaded from disk; its memory is that at the end."""
+    """Time of a training epoch on cached features from the disk, over the number of images; memory at its end."""
     trainee, seconds, memory = Trainee("movenet", settings.device, "bf16"), [], []
     with tempfile.TemporaryDirectory(prefix="benchmark_scaling_") as folder:
         write_people(Path(folder), IMAGES[-1])
-        for size in (IMAGE_BATCH, *IMAGES):  # the first to warm up
+        for size in (IMAGE_BATCH, *IMAGES):  # the first one warms up
             loader = build_loader(FeatureCache(folder, size), batch_size=IMAGE_BATCH, num_workers=0, train=True)
             started = time.perf_counter()
             for batch in on_device(loader, settings.device):
@@ -77,14 +78,14 @@ def over_images(settings: Settings) -> Curve:
 
 
 def write_people(folder: Path, count: int):
-    """A feature cache of made-up people."""
+    """Write a feature cache of random people."""
     for number in range(-(-count // SHARD)):
         rows = random_rows(SHARD)
         write_shard(shard_path(folder, number), random_features(SHARD), {name: rows[name] for name in LABELS}, {})
 
 
 def over_processes(settings: Settings) -> Curve:
-    """Steps of training, one thread or GPU for each process, that average their gradients; memory is that of each."""
+    """Images per second of data-parallel training with one thread or GPU per process; memory per process."""
     on_gpu = settings.device.type == "cuda"
     room = torch.cuda.device_count() if on_gpu else os.cpu_count()
     counts = tuple(count for count in PROCESSES if count <= room)
@@ -101,10 +102,16 @@ def over_processes(settings: Settings) -> Curve:
     return Curve("processes", "images/s", counts, speed, memory)
 
 
-def train(rank: int, count: int, port: int, device_type: str, queue):
-    """One of `count` processes: seconds of PROCESS_STEPS, and MB in use after them, into the queue."""
-    who = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in who.items()})
+def train(rank: int, count: int, port: int, device_type: str, queue: mp.SimpleQueue):
+    """One of `count` processes: put the seconds of PROCESS_STEPS and the MB in use after them into the queue."""
+    environment = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": count,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    os.environ.update({name: str(value) for name, value in environment.items()})
     torch.set_num_threads(1)
     device = choose_device(device_type)
     with process_group(device):
@@ -120,7 +127,7 @@ def train(rank: int, count: int, port: int, device_type: str, queue):
 
 
 def rows_of(curve: Curve) -> Iterator[Row]:
-    """A row for each size; with the last the slopes of lines through them, and how straight they are."""
+    """A row for each size. The notes of the last row have the slopes of fitted lines and their r2."""
     fits = {}
     if len(curve.sizes) > 2:
         for what, values in ((curve.unit, curve.values), ("mb", curve.memory)):
@@ -130,17 +137,15 @@ def rows_of(curve: Curve) -> Iterator[Row]:
         yield Row("scaling", f"{curve.name}: {size}", "bf16", value, curve.unit, None, notes)
 
 
-def line(x, y) -> tuple[float, float]:
-    """Slope of the least-squares line through points, and the share of their variance that it explains."""
+def line(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """Slope of the least-squares line through points, and r2: the share of the variance that it explains."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     slope, start = np.polyfit(x, y, 1)
     return float(slope), float(1 - np.var(y - slope * x - start) / max(np.var(y), 1e-12))
 
 
 def draw(curves: list[Curve], path: Path):
-    """Values above, memory below, a column for each curve."""
-    from matplotlib.figure import Figure  # requirements-dev.txt; nothing else here needs it
-
+    """Plot values above and memory below, one column per curve. Writes a PNG."""
     figure = Figure(figsize=(3.6 * len(curves), 5), layout="constrained")
     for axes, curve in zip(figure.subplots(2, len(curves), sharex="col", squeeze=False).T, curves, strict=True):
         for axis, values, label in zip(axes, (curve.values, curve.memory), (curve.unit, "MB"), strict=True):

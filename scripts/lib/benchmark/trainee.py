@@ -1,7 +1,7 @@
-"""A network in training on made-up people: what the parts about training take their steps with."""
+"""A network in training on random data, for the parts training and scaling."""
 
-import argparse
 import copy
+from argparse import Namespace
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from utils.train.update import Update
 
 RECIPES = {
     "w32": ("--backbone_weights=none",),
-    # as the demo's model was trained, on features that were kept
+    # the recipe of the default model, on cached features
     "movenet": (
         *("--backbone=movenet", "--stage_weights", "0.2", "0.3", "0.5", "1"),
         *("--loss_vertices=1000", "--keypoint_loss=l1", "--weight_decay=0.01", "--clip_grad=50"),
@@ -25,7 +25,7 @@ RECIPES = {
 
 
 class Trainee:
-    """A network of RECIPES with its criterion. Its steps are real, their rate so small that weights hardly move."""
+    """A network of RECIPES with its criterion. The learning rate is so small that the weights hardly change."""
 
     def __init__(self, recipe: str, device: torch.device, precision: str = "fp32"):
         self.recipe, self.device = recipe, device
@@ -36,13 +36,13 @@ class Trainee:
         self.update: Update | None = None
 
     def at(self, precision: str) -> "Trainee":
-        """The same network, trained by other flags and an optimiser of its own."""
+        """The same network with another precision and its own optimiser."""
         other = copy.copy(self)
-        other.args, other.update = argparse.Namespace(**vars(self.args) | {"precision": precision}), None
+        other.args, other.update = Namespace(**vars(self.args) | {"precision": precision}), None
         return other
 
     def step(self, batch: dict):
-        """What main.py does with a batch."""
+        """One training step of main.py."""
         if self.update is None:
             optimizer = build_optimizer(self.model, self.args.lr, self.args.weight_decay)
             self.update = Update(self.model, optimizer, None, self.args.clip_grad, self.args.precision == "fp16")
@@ -50,7 +50,7 @@ class Trainee:
         self.update.step()
 
     def batch(self, size: int) -> dict:
-        """Noise for images or features, labels of plausible size; on the device."""
+        """A batch of random images or features with plausible labels, on the device."""
         rows = random_rows(size) | ({} if self.recipe == "movenet" else {"image": torch.randn(size, 3, 224, 224)})
         if self.recipe == "movenet":
             features = random_features(size)
@@ -59,14 +59,14 @@ class Trainee:
 
 
 def random_rows(size: int) -> dict[str, Tensor]:
-    """Labels of so many people, all of them given."""
+    """Complete labels of `size` random people."""
     rows = {"pose": 0.3 * torch.randn(size, 72), "betas": torch.randn(size, 10), "index": torch.arange(size)}
     rows |= {"keypoints_2d": torch.rand(size, 24, 3), "keypoints_3d": torch.rand(size, 24, 4)}
     return rows | {f"has_{label}": torch.ones(size).bool() for label in ("smpl", "keypoints_2d", "keypoints_3d")}
 
 
 def random_features(size: int) -> dict[str, Tensor]:
-    """Features of so many images, as a shard of datasets/feature_cache.py has them, at random."""
+    """Random features of `size` images, in the layout of datasets/feature_cache.py."""
     channels16, channels32 = MoveNetBackbone.map_channels
     features = {"map16": torch.randn(size, channels16, 14, 14), "map32": torch.randn(size, channels32, 7, 7)}
     features |= {"pooled": torch.randn(size, MoveNetBackbone.pooled_channels)}

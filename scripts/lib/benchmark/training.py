@@ -1,4 +1,4 @@
-"""A training step: main.py's against the plain one, in samples per second."""
+"""Training steps: samples per second of main.py and of a plain step."""
 
 from collections.abc import Callable, Iterator
 
@@ -24,7 +24,7 @@ def measure(settings: Settings) -> Iterator[Row]:
         if device.type == "cuda":
             methods["fast, bf16, compiled"] = fast_step(trainee, batch, "bf16", compiled=True)
         for method in methods.values():
-            method()  # optimisers make their moments
+            method()  # allocates the state of the optimiser
         flops = count_flops(methods["plain"])
         notes = {name: {"memory_mb": peak_memory(method, device)} for name, method in methods.items()}
         rows = compare("training", f"{recipe}, batch {size}", methods, size, "samples/s", settings, notes)
@@ -36,9 +36,9 @@ def measure(settings: Settings) -> Iterator[Row]:
 
 
 def plain_step(trainee: Trainee, batch: dict) -> Callable[[], None]:
-    """As published: float32, channels first, Adam without fused kernels, a loss that is read after every step.
+    """The published step: float32, channels first, Adam without fused kernels, the loss read after every step.
 
-    The network is the same, so that its attention without keys and values of pixels is no part of the ratio.
+    The network is that of main.py, so the ratio does not contain the gain of its attention.
     """
     model, criterion, args = trainee.model, trainee.criterion, trainee.args
     optimizer = torch.optim.AdamW(model.parameters(), args.lr, weight_decay=args.weight_decay)
@@ -59,7 +59,7 @@ def plain_step(trainee: Trainee, batch: dict) -> Callable[[], None]:
 
 
 def fast_step(trainee: Trainee, batch: dict, precision: str, compiled: bool = False) -> Callable[[], None]:
-    """main.py's step with these flags; it shares the plain one's weights."""
+    """The step of main.py in this precision; it shares the weights of the plain step."""
     fast = trainee.at(precision)
     if compiled:
         fast.model = torch.compile(trainee.model)

@@ -1,8 +1,7 @@
-"""Readers of motion capture files: BVH, DeepMimic's text format and 0 A.D.'s PSA, all turned into one `Clip`.
+"""Readers of motion capture files: BVH, DeepMimic's text format and 0 A.D.'s PSA. Each returns a `Clip`.
 
-Every reader returns the canonical frame of the body model: y up, and a person in the rest pose faces +z with the left
-side at +x. Rotations are global and relative to the rest pose, so that they do not depend on how a format lays its
-bone axes.
+Clips are in the frame of the body model: y up; a person in the rest pose faces +z with the left side at +x. Rotations
+are global and relative to the rest pose, so that they do not depend on the bone axes of a format.
 """
 
 import json
@@ -18,10 +17,10 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class Clip:
-    """Motion of one skeleton: T frames, B bones. Lengths are in the unit of the file.
+    """Motion of one skeleton: T frames, B bones. Lengths are in the units of the file.
 
-    name: str; bones: B names; rest (B, 3): joint positions of the rest pose; positions (T, B, 3): joint positions;
-    rotations (T, B, 3, 3): global rotation of every bone from the rest pose; seconds_per_frame: float.
+    bones: B names; rest (B, 3): joint positions of the rest pose; positions (T, B, 3): joint positions;
+    rotations (T, B, 3, 3): global rotation of every bone from the rest pose; seconds_per_frame: the time step.
     """
 
     name: str
@@ -42,13 +41,14 @@ class Clip:
         )
 
     def rest_from_first_frame(self) -> "Clip":
-        """The same clip with its first frame, a T-pose by convention of some data sets, taken out and made the rest
-        pose."""
+        """The clip without its first frame, which becomes the rest pose: some data sets put a T pose there."""
         rotations = self.rotations[1:] @ self.rotations[0].swapaxes(-1, -2)
         return replace(self, rest=self.positions[0], positions=self.positions[1:], rotations=rotations)
 
 
-def forward_kinematics(parents: tuple[int, ...], offsets: np.ndarray, local: np.ndarray, root: np.ndarray):
+def forward_kinematics(
+    parents: tuple[int, ...], offsets: np.ndarray, local: np.ndarray, root: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """parents (B), offsets (B, 3) from the parent, local rotations (T, B, 3, 3), root (T, 3)
     -> global rotations (T, B, 3, 3), joint positions (T, B, 3)."""
     rotations, positions = np.empty_like(local), np.empty(local.shape[:3])
@@ -66,8 +66,10 @@ def _rest_positions(parents: tuple[int, ...], offsets: np.ndarray) -> np.ndarray
 
 
 def read_bvh(path: str | Path) -> Clip:
-    """A Biovision hierarchy file whose rest pose (all channels zero) faces +z with y up -> Clip (end sites are bones
-    too, named after their parent with `_end`)."""
+    """Read a Biovision hierarchy file whose rest pose, with all channels zero, faces +z with y up.
+
+    End sites become bones with the name of their parent and `_end`.
+    """
     try:
         tokens = Path(path).read_text().split()
         motion = tokens.index("MOTION")
@@ -86,12 +88,12 @@ def read_bvh(path: str | Path) -> Clip:
             elif token == "CHANNELS":
                 channels[-1] = tokens[i + 2 : i + 2 + int(tokens[i + 1])]
         frames, seconds = int(tokens[motion + 2]), float(tokens[motion + 5])
-        width = sum(map(len, channels))  # some files carry a frame more than they declare
+        width = sum(map(len, channels))  # some files have one frame more than they declare
         values = np.array(tokens[motion + 6 :][: frames * width], dtype=float).reshape(frames, width)
     except (OSError, ValueError, IndexError) as error:
         raise UserError(f"{path} is not a readable BVH file ({error}); fetch it again") from error
     if not np.isfinite(values).all():
-        raise UserError(f"{path} holds numbers that are not finite; fetch it again")
+        raise UserError(f"{path} has nonfinite numbers; fetch it again")
 
     local = np.tile(np.eye(3), (frames, len(bones), 1, 1))
     root, column = np.zeros((frames, 3)), 0
@@ -111,8 +113,8 @@ def read_bvh(path: str | Path) -> Clip:
     return Clip(Path(path).stem, tuple(bones), rest, positions, rotations, seconds)
 
 
-# The humanoid of DeepMimic (Peng et al., SIGGRAPH 2018): faces +x, y up, right side at +z, arms hanging. Its knees and
-# elbows turn about z. Offsets in metres; wrists are fixed and mark the end of the forearm.
+# The humanoid of DeepMimic (Peng et al., SIGGRAPH 2018): it faces +x with y up, the right side at +z and hanging arms.
+# Knees and elbows rotate about z. Offsets are in metres. Wrists are fixed and mark the end of the forearm.
 _DEEPMIMIC = (
     ("root", "", (0, 0, 0), 4), ("chest", "root", (0, 0.236151, 0), 4), ("neck", "chest", (0, 0.223894, 0), 4),
     ("right_hip", "root", (0, 0, 0.084887), 4), ("right_knee", "right_hip", (0, -0.421546, 0), 1),
@@ -128,8 +130,10 @@ _DEEPMIMIC = (
 
 
 def read_deepmimic(path: str | Path) -> Clip:
-    """A motion of DeepMimic's humanoid: JSON with 44 numbers a frame (seconds, root position, then per joint a
-    quaternion w x y z or a hinge angle in radians) -> Clip."""
+    """Read a motion of DeepMimic's humanoid: JSON with 44 numbers per frame.
+
+    These are seconds, the root position, and for each joint a quaternion w x y z or a hinge angle in radians.
+    """
     try:
         frames = np.array(json.loads(Path(path).read_text())["Frames"], dtype=float)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -157,7 +161,7 @@ def read_deepmimic(path: str | Path) -> Clip:
     )  # fmt: skip
 
 
-# Bones of 0 A.D.'s biped that stand for a part of the body, by their place in the file (the others carry gear).
+# Bones of 0 A.D.'s biped for parts of the body: name -> index in the file. The other bones hold equipment.
 _ZERO_AD = {
     "hip": 0, "spine": 1, "spine1": 2, "chest": 3, "shoulder_L": 4, "arm_L": 5, "forearm_L": 6, "hand_L": 7,
     "finger_L": 8, "neck": 15, "head": 16, "shoulder_R": 19, "arm_R": 20, "forearm_R": 21, "hand_R": 22, "finger_R": 23,
@@ -172,7 +176,7 @@ def _zero_ad_states(data: bytes, offset: int, count: int) -> tuple[np.ndarray, n
     states = np.frombuffer(data, "<f4", count * _ZERO_AD_BONES * 7, offset).reshape(count, _ZERO_AD_BONES, 7)
     states = states[:, list(_ZERO_AD.values())].astype(float)
     if not np.isfinite(states).all():
-        raise ValueError("numbers that are not finite")
+        raise ValueError("nonfinite numbers")
     # Left-handed, facing -z: negating z gives a right-handed frame that faces +z with the left side at +x.
     rotations = Rotation.from_quat((states[..., 3:] * (-1, -1, 1, 1)).reshape(-1, 4)).as_matrix()
     return states[..., :3] * (1, 1, -1), rotations.reshape(count, -1, 3, 3)
@@ -197,7 +201,7 @@ def read_pmd_rest(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_psa(path: str | Path, rest: tuple[np.ndarray, np.ndarray]) -> Clip:
-    """An animation of 0 A.D.'s biped (PSA, 46 bones) and the rest pose from `read_pmd_rest` -> Clip."""
+    """Read an animation of 0 A.D.'s biped (PSA, 46 bones); rest: the rest pose from `read_pmd_rest`."""
     try:
         data = Path(path).read_bytes()
         magic, version, _, length = struct.unpack_from("<4sIII", data)

@@ -1,11 +1,11 @@
-"""Retargeting: the motion of any human skeleton carried over to the 24 joints of the body model.
+"""Retarget the motion of a human skeleton to the 24 joints of the body model.
 
-A joint turns as its source bone does from the source's rest pose, after a constant rotation that takes our T-pose to
-that rest pose. What skeletons leave open (the twist of arms, collars that a skeleton lacks) is settled as anatomy has
-it.
+A joint rotates as its source bone rotates from the source's rest pose, after a constant rotation from the T pose of the
+body model to this rest pose. The twist of the arms, and collars that a skeleton lacks, follow anatomical rules.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
 from scripts.lib.pose_library.motion_clips import Clip
@@ -13,8 +13,8 @@ from utils.skeleton import SMPL_JOINTS, SMPL_PARENTS
 
 J = SMPL_JOINTS.index
 
-# What each source skeleton offers for our joints. A plain name: the joint turns with that bone. (a, b, t): it turns
-# with the rotation t of the way from bone a to bone b. Joints that are not named turn with their parent.
+# Bones of each source skeleton for the joints of the body model. A name: the joint rotates with this bone. (a, b, t):
+# it rotates with the rotation at the fraction t between bone a and bone b. Other joints rotate with their parent.
 BONE_MAPS = {
     "cmu": {
         "pelvis": "Hips", "spine1": "LowerBack", "spine2": "Spine", "spine3": "Spine1",
@@ -47,7 +47,7 @@ SIDES = {
 
 
 def bone_map(kind: str) -> dict[str, str | tuple]:
-    """Joint name -> bone(s) of the source skeleton, both sides spelled out."""
+    """Joint name -> bone or bones of the source skeleton, for both sides."""
     full = {}
     for joint, bone in BONE_MAPS[kind].items():
         for letter, side in zip("LR", SIDES[kind], strict=True):
@@ -56,24 +56,23 @@ def bone_map(kind: str) -> dict[str, str | tuple]:
 
 
 def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Smallest rotation (3, 3) that turns the direction of a (3) into that of b (3)."""
+    """Smallest rotation (3, 3) that maps the direction of a (3,) to that of b (3,)."""
     axis = np.cross(a, b)
     sine = np.linalg.norm(axis)
     return Rotation.from_rotvec(axis / max(sine, 1e-12) * np.arctan2(sine, a @ b)).as_matrix()
 
 
-def turn(axis: str, angle) -> np.ndarray:
+def rotation_about(axis: str, angle: ArrayLike) -> np.ndarray:
     """Rotations (..., 3, 3) about "x", "y" or "z" by angles (...), radians."""
     return Rotation.from_euler(axis, np.reshape(angle, (-1, 1))).as_matrix().reshape(*np.shape(angle), 3, 3)
 
 
-def rest_alignment(clip: Clip, bones: dict, rest_joints: np.ndarray) -> np.ndarray:
-    """Rotations (24, 3, 3) that take our T-pose to the rest pose of the clip.
+def rest_alignment(clip: Clip, bones: dict[str, str | tuple], rest_joints: np.ndarray) -> np.ndarray:
+    """Rotations (24, 3, 3) from the T pose of the body model to the rest pose of the clip.
 
-    Arms: the bone directions become equal, with the least twist. Legs: the line from hip to ankle becomes equal as
-    seen from the front, thigh and shin as seen from the side, so that knees stay hinges about x (skeletons differ in
-    how much their thighs slope outwards; no knee should bend sideways for that). Torso, head and feet: both stand
-    upright, nothing.
+    Arms: the bones get equal directions, with the least twist. Legs: the line from hip to ankle gets the same direction
+    in the frontal plane, thigh and shin in the sagittal plane. So knees remain hinges about x, although the thighs of
+    skeletons slope outwards by different angles. Torso, head and feet: no rotation, because both stand upright.
     """
     align = np.tile(np.eye(3), (24, 1, 1))
     for side in "LR":
@@ -87,18 +86,20 @@ def rest_alignment(clip: Clip, bones: dict, rest_joints: np.ndarray) -> np.ndarr
         start, middle, end = (J(f"{side}_{name}") for name in ("hip", "knee", "ankle"))
         a, b, c = (clip.rest[clip.bones.index(bones[f"{side}_{name}"])] for name in ("hip", "knee", "ankle"))
         line, theirs = rest_joints[end] - rest_joints[start], c - a
-        frontal = turn("z", np.arctan2(theirs[0], -theirs[1]) - np.arctan2(line[0], -line[1]))
+        frontal = rotation_about("z", np.arctan2(theirs[0], -theirs[1]) - np.arctan2(line[0], -line[1]))
         for joint, ours, theirs in (
             (start, rest_joints[middle] - rest_joints[start], b - a),
             (middle, rest_joints[end] - rest_joints[middle], c - b),
         ):
             ours = frontal @ ours
-            align[joint] = turn("x", np.arctan2(-theirs[2], -theirs[1]) - np.arctan2(-ours[2], -ours[1])) @ frontal
+            align[joint] = (
+                rotation_about("x", np.arctan2(-theirs[2], -theirs[1]) - np.arctan2(-ours[2], -ours[1])) @ frontal
+            )
     return align
 
 
-def bone_rotations(clip: Clip, bones: dict, align: np.ndarray) -> np.ndarray:
-    """Global rotations (T, 24, 3, 3) of our joints: each turns as its source bone does from the rest pose."""
+def bone_rotations(clip: Clip, bones: dict[str, str | tuple], align: np.ndarray) -> np.ndarray:
+    """Global rotations (T, 24, 3, 3) of the joints: each rotates as its source bone does from the rest pose."""
     rotations = np.empty((len(clip.rotations), 24, 3, 3))
     for j, name in enumerate(SMPL_JOINTS):
         bone = bones.get(name)
@@ -120,22 +121,22 @@ def to_local(rotations: np.ndarray) -> np.ndarray:
 
 
 def twist_about_x(rotation: np.ndarray) -> np.ndarray:
-    """Angle (...) of the twist of rotations (..., 3, 3) about x, the axis of the arms in the T-pose."""
+    """Angle (...) of the twist of rotations (..., 3, 3) about x, the axis of the arms in the T pose."""
     x, _, _, w = np.moveaxis(Rotation.from_matrix(rotation.reshape(-1, 3, 3)).as_quat(), -1, 0)
     return wrap(2 * np.arctan2(x, w)).reshape(rotation.shape[:-2])
 
 
-def wrap(angle):
-    """Angles in radians, into [-pi, pi)."""
+def wrap(angle: np.ndarray) -> np.ndarray:
+    """Angles in radians -> the same angles in [-pi, pi)."""
     return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
 def settle_arm_twist(rotations: np.ndarray, rest_joints: np.ndarray):
-    """Turn upper arms and forearms about their own length, in place, until joints bend as elbows and wrists do.
+    """Rotate upper arms and forearms about their length, in place, so that elbows and wrists bend as real ones.
 
-    Bone directions and the orientation of the hands stay. An elbow is a hinge that brings the forearm to +z of the
-    T-pose; where it is bent this fixes the twist of the upper arm, where it is straight the clip's usual twist is
-    kept. The twist that is left goes half to the forearm and half to the wrist, as skin does.
+    Directions of the bones and orientations of the hands do not change. An elbow is a hinge that moves the forearm to
+    +z of the T pose. A bent elbow determines the twist of the upper arm; a straight one gets the usual twist of the
+    clip. Half of the remaining twist goes to the forearm and half to the wrist.
     """
     for side in "LR":
         shoulder, elbow, wrist = (J(f"{side}_{name}") for name in ("shoulder", "elbow", "wrist"))
@@ -145,30 +146,34 @@ def settle_arm_twist(rotations: np.ndarray, rest_joints: np.ndarray):
         twist = np.arctan2(-forearm[:, 1], forearm[:, 2])
         usual = np.angle((sideways**2 * np.exp(1j * twist)).sum())
         sure = np.clip((sideways - 0.25) / 0.45, 0, 1)
-        rotations[:, shoulder] = rotations[:, shoulder] @ turn("x", usual + sure * wrap(twist - usual))
+        rotations[:, shoulder] = rotations[:, shoulder] @ rotation_about("x", usual + sure * wrap(twist - usual))
 
         local = rotations[:, shoulder].swapaxes(-1, -2) @ rotations[:, elbow]
-        hinge = local @ turn("x", -twist_about_x(local))
+        hinge = local @ rotation_about("x", -twist_about_x(local))
         total = wrap(twist_about_x(local) + twist_about_x(rotations[:, elbow].swapaxes(-1, -2) @ rotations[:, wrist]))
-        rotations[:, elbow] = rotations[:, shoulder] @ hinge @ turn("x", total / 2)
+        rotations[:, elbow] = rotations[:, shoulder] @ hinge @ rotation_about("x", total / 2)
 
 
 def lift_collars(rotations: np.ndarray):
-    """Let the collars follow the arms, in place, in clips whose skeleton has none: a raised arm lifts its shoulder,
-    an arm that reaches forward takes it along (a third of the scapulohumeral rhythm; the arms keep their
-    directions)."""
+    """Rotate the collars with the arms, in place, for skeletons without collars.
+
+    A raised arm lifts its collar, an arm that reaches forward moves it forward: a third of the scapulohumeral rhythm.
+    The arms keep their directions.
+    """
     for side, sign in (("L", 1), ("R", -1)):
         arm = (rotations[:, J("spine3")].swapaxes(-1, -2) @ rotations[:, J(f"{side}_shoulder")])[..., 0] * sign
         raised, forward = np.arcsin(arm[:, 1].clip(-1, 1)), np.arcsin(arm[:, 2].clip(-1, 1))
         lift = np.where(raised > 0, 0.25, 0.08) * raised
         rotations[:, J(f"{side}_collar")] = (
-            rotations[:, J("spine3")] @ turn("z", sign * lift) @ turn("y", -sign * 0.15 * forward)
+            rotations[:, J("spine3")] @ rotation_about("z", sign * lift) @ rotation_about("y", -sign * 0.15 * forward)
         )
 
 
 def retarget(clip: Clip, kind: str, rest_joints: np.ndarray) -> np.ndarray:
-    """Clip of skeleton `kind`, rest_joints (24, 3) of our T-pose -> poses (T, 24, 3), parent-relative axis-angle,
-    with the root as it is in the clip."""
+    """Clip of skeleton `kind`, rest_joints (24, 3) of the T pose -> poses (T, 24, 3), parent-relative axis-angle.
+
+    The root rotates as in the clip.
+    """
     bones = bone_map(kind)
     rotations = bone_rotations(clip, bones, rest_alignment(clip, bones, rest_joints))
     settle_arm_twist(rotations, rest_joints)
