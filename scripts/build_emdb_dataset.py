@@ -21,7 +21,7 @@ from utils.errors import exit_on_user_error
 def main():
     parser = parser_of(__doc__)
     parser.add_argument("--emdb", type=input_folder, required=True, metavar="DIR", help="folder with P0, P1, ...")
-    parser.add_argument("--part", choices=("emdb1", "emdb2", "all"), default="emdb1")
+    parser.add_argument("--part", choices=("emdb1", "emdb2", "all"), default="emdb1", help="default: %(default)s")
     args = parser.parse_args()
     bodies = prepare(args, genders=True)
     name = "emdb/test.yaml" if args.part == "emdb1" else f"emdb/{args.part}.yaml"

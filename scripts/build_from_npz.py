@@ -23,7 +23,7 @@ from utils.errors import UserError, exit_on_user_error
 @exit_on_user_error
 def main():
     parser = parser_of(__doc__)
-    parser.add_argument("--npz", type=input_file, metavar="FILE.npz")
+    parser.add_argument("--npz", type=input_file, metavar="FILE.npz", help="file with the labels")
     parser.add_argument("--images", type=input_folder, metavar="DIR", help="what imgname is relative to")
     parser.add_argument("--tars", type=input_folder, metavar="DIR", help="folder of .tar files")
     parser.add_argument("--set", required=True, metavar="FOLDER/NAME.yaml", help="the new set, below --output")

@@ -33,7 +33,7 @@ def main():
     parser.add_argument("--annotations", type=input_folder, metavar="DIR", help="JSON files")
     parser.add_argument("--fits", type=input_folder, metavar="DIR", help="JSON files of SMPL fits, if elsewhere")
     parser.add_argument("--official", type=input_folder, metavar="DIR", help="official release: folders S1, S5, ...")
-    parser.add_argument("--splits", nargs="+", choices=tuple(SETS), default=list(SETS))
+    parser.add_argument("--splits", nargs="+", choices=tuple(SETS), default=list(SETS), help="default: all")
     parser.add_argument("--every", type=number(int, at_least=1), default=5, help="step between frames")
     args = parser.parse_args()
     if (args.official is None) == (args.images is None or args.annotations is None):

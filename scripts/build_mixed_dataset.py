@@ -49,7 +49,7 @@ def join_sets(yaml_file: Path, parts: list[Path]) -> int:
 @exit_on_user_error
 def main():
     parser = script_parser(__doc__)
-    parser.add_argument("--data_root", type=input_folder, required=True, metavar="DIR")
+    parser.add_argument("--data_root", type=input_folder, required=True, metavar="DIR", help="folder of the sets")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), metavar="SET.yaml", help="sets below --data_root")
     args = parser.parse_args()
     present = [name for name in args.parts if (args.data_root / name).is_file()]

@@ -20,7 +20,7 @@ SPLITS = ("trainval", "train", "val", "test")
 def main():
     parser = parser_of(__doc__)
     parser.add_argument("--up3d", type=input_folder, required=True, metavar="DIR", help="the unpacked folder up-3d")
-    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=["trainval"])
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=["trainval"], help="default: trainval")
     args = parser.parse_args()
     bodies = prepare(args)
     build_all({f"up3d/{split}.yaml": UP3D(args.up3d, bodies, split) for split in args.splits}, bodies, args)

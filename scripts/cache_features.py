@@ -1,4 +1,4 @@
-"""Keep what the frozen MoveNet sees of people, so that training and evaluation can read it many times.
+"""Cache the features of the frozen MoveNet, so that training and evaluation do not compute them again.
 
     python scripts/cache_features.py --output data/people --num_samples 50000 --num_workers 2     # to train on
     python main.py --data_mode=synthetic --backbone=movenet --feature_cache=data/people ...
@@ -7,11 +7,10 @@
     python scripts/cache_features.py --output data/pose2sim --pose2sim DATA_ROOT
     python scripts/cache_features.py --output data/photos --photos DIR                            # see eval_photos.py
 
-120 MB for a thousand people. Synthetic people of the training split are augmented, those of the others are not. Run
-again to go on after an interruption, or with a larger --num_samples for more.
+A thousand people take 120 MB. Synthetic people of the training split are augmented, those of the other splits are not.
+Run the command again to resume it, or with a larger --num_samples to add people.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -30,11 +29,13 @@ from datasets.locate import FILES, find_data_root
 from datasets.photos import AnnotatedPhotos
 from datasets.synthetic import SyntheticDataset
 from models.inference.prepare import fast_movenet
-from models.movenet_backbone import build_movenet_backbone
+from models.movenet_backbone import MoveNetBackbone, build_movenet_backbone
+from utils.arguments import number, output_folder, script_parser
 from utils.errors import UserError, exit_on_user_error
+from utils.files import make_folder
 from utils.paths import ASSETS, MOVENET, MOVENET_STATISTICS, OPEN_BODY
 
-SHARD = 500  # people
+SHARD = 500  # people in a file
 
 
 def open_synthetic(split: str, seed: int, num_samples: int, assets: str, turned: float) -> Dataset:
@@ -47,10 +48,12 @@ def open_pose2sim(data_root: str) -> Dataset:
 
 
 @torch.inference_mode()
-def see(backbone, images: torch.Tensor) -> dict[str, torch.Tensor]:
+def compute_features(backbone: MoveNetBackbone, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """images (N, 3, 224, 224), ImageNet-normalised -> features by name."""
     parts = []
-    for image in images:  # one by one: what MoveNet makes of one fits a core's cache, of 25 it takes twice as long
+    for image in (
+        images
+    ):  # one by one: the activations of one image fit into the cache of a core, a batch of 25 takes twice as long
         maps, keypoints = backbone.detect(image[None].contiguous(memory_format=torch.channels_last))
         maps = backbone.standardise(maps)
         exact, corners = (backbone.features(maps, keypoints, align_corners) for align_corners in (False, True))
@@ -60,7 +63,7 @@ def see(backbone, images: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def make_shard(number: int, folder: Path, open_people: Callable[[], Dataset], provenance: dict) -> int:
-    """Write what is seen of people SHARD * number and on -> how many there are."""
+    """Write features and labels of the people from SHARD * number on -> number of people."""
     torch.set_num_threads(1)
     people = open_people()
     first = SHARD * number
@@ -69,16 +72,16 @@ def make_shard(number: int, folder: Path, open_people: Callable[[], Dataset], pr
     rows = [people[i] for i in range(first, min(first + SHARD, len(people)))]
     labels = {name: torch.stack([row[name] for row in rows]) for name in LABELS}
     labels |= {name: torch.tensor([bool(row[name]) for row in rows]) for name in FLAGS}
-    features = see(backbone, torch.stack([row["image"] for row in rows]))
+    features = compute_features(backbone, torch.stack([row["image"] for row in rows]))
     write_shard(shard_path(folder, number), features, labels, {**provenance, "first": first})
     return len(rows)
 
 
 def make_shards(numbers: list[int], folder: Path, open_people: Callable, provenance: dict, num_workers: int):
-    """Make the shards that are not there yet. UserError where those there are of other people."""
+    """Write the missing shards. UserError if the existing shards are of other people."""
     for path in sorted(folder.glob("people_*.safetensors")):
-        there = read_provenance(path)
-        if different := [name for name in provenance if there.get(name) != provenance[name]]:
+        existing = read_provenance(path)
+        if different := [name for name in provenance if existing.get(name) != provenance[name]]:
             raise UserError(f"{path} holds other people (--{different[0]} differs): choose another --output")
     numbers = [number for number in numbers if not shard_path(folder, number).exists()]
     make = partial(make_shard, folder=folder, open_people=open_people, provenance=provenance)
@@ -89,35 +92,51 @@ def make_shards(numbers: list[int], folder: Path, open_people: Callable, provena
 
 @exit_on_user_error
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="folder for the shards")
+    parser = script_parser(__doc__)
+    parser.add_argument("--output", type=output_folder, required=True, metavar="DIR", help="folder for the files")
     parser.add_argument(
-        "--num_samples", type=int, default=50_000, help="synthetic people in all (default: %(default)s)"
+        "--num_samples", type=number(int, at_least=1), default=50_000, help="synthetic people (default: %(default)s)"
     )
-    parser.add_argument("--split", choices=("train", "val", "test"), default="train")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--split", choices=("train", "val", "test"), default="train", help="default: %(default)s")
     parser.add_argument(
-        "--turned", type=float, default=0.15, help="share of training people turned by any angle (default: %(default)s)"
+        "--seed", type=number(int, at_least=0), default=0, help="of the synthetic people (default: %(default)s)"
     )
-    parser.add_argument("--assets", default=str(ASSETS), help="folder of scripts/fetch_synthetic_assets.sh, or none")
-    parser.add_argument("--pose2sim", metavar="DATA_ROOT", help="the set of scripts/build_pose2sim_dataset.py instead")
-    parser.add_argument("--photos", type=Path, metavar="DIR", help="annotated photographs instead")
-    parser.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--turned",
+        type=number(float, at_least=0),
+        default=0.15,
+        help="share of training people rotated by any angle, 0 to 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--assets",
+        default=str(ASSETS),
+        metavar="DIR",
+        help="folder of scripts/fetch_synthetic_assets.sh, or none (default: assets)",
+    )
+    parser.add_argument(
+        "--pose2sim", metavar="DATA_ROOT", help="cache the set of scripts/build_pose2sim_dataset.py instead"
+    )
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="cache annotated photographs instead")
+    parser.add_argument(
+        "--num_workers", type=number(int, at_least=1), default=2, help="processes (default: %(default)s)"
+    )
     args = parser.parse_args()
+    if args.turned > 1:
+        raise UserError(f"--turned {args.turned:g} is above 1")
     if args.pose2sim and args.photos:
-        raise UserError("--pose2sim and --photos are two sets: give one of them, each with an --output of its own")
+        raise UserError("--pose2sim and --photos are two sets: give one of them, each with its own --output")
     if args.pose2sim or args.photos:
         source = "pose2sim" if args.pose2sim else "photos"
         open_people = partial(open_pose2sim, args.pose2sim) if args.pose2sim else partial(AnnotatedPhotos, args.photos)
         count, provenance = -(-len(open_people()) // SHARD), {"split": source}
     else:
         if args.num_samples < SHARD:
-            raise UserError(f"--num_samples {args.num_samples}: give at least {SHARD}, one file's worth")
-        # whole files only, so that a larger --num_samples can go on from them
+            raise UserError(f"--num_samples {args.num_samples}: give at least {SHARD}, the people of one file")
+        # complete files only, so that a larger --num_samples can add files
         count, provenance = args.num_samples // SHARD, {"split": args.split, "seed": args.seed, "turned": args.turned}
         open_people = partial(open_synthetic, args.split, args.seed, SHARD * count, args.assets, args.turned)
         provenance["assets"] = (Path(args.assets) / "photos").is_dir()
-    args.output.mkdir(parents=True, exist_ok=True)
+    make_folder(args.output)
     make_shards(list(range(count)), args.output, open_people, provenance, args.num_workers)
 
 

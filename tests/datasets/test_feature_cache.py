@@ -175,9 +175,9 @@ def test_the_script_saves_the_features_of_the_backbone_and_resumes(tmp_path, peo
     for kept, row in zip(cache, rows, strict=True):
         assert all(torch.equal(kept[name], row[name]) for name in LABELS)
     backbone = build_movenet_backbone(MOVENET, MOVENET_STATISTICS)
-    seen = cache_features.see(backbone, torch.stack([row["image"] for row in rows]))
+    features = cache_features.compute_features(backbone, torch.stack([row["image"] for row in rows]))
     shards = [load_file(shard_path(tmp_path, number)) for number in (0, 1)]
-    kept = {name: decode(torch.cat([shard[name] for shard in shards])) for name in seen}
+    kept = {name: decode(torch.cat([shard[name] for shard in shards])) for name in features}
     for name in (
         "map16",
         "map32",
@@ -185,8 +185,8 @@ def test_the_script_saves_the_features_of_the_backbone_and_resumes(tmp_path, peo
         "points_corners",
         "trunk8",
     ):  # bfloat16 differs a little between batches of two and of four
-        assert (kept[name] - seen[name].clamp(-127 * STEP, 127 * STEP)).abs().mean() < STEP
-    assert (kept["keypoints"] - seen["keypoints"]).abs().mean() < 0.02
+        assert (kept[name] - features[name].clamp(-127 * STEP, 127 * STEP)).abs().mean() < STEP
+    assert (kept["keypoints"] - features["keypoints"]).abs().mean() < 0.02
     assert read_provenance(shard_path(tmp_path, 1)) == {
         "split": "train", "seed": 5, "turned": 0.0, "assets": False, "first": 2,
     }  # fmt: skip
