@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scripts.lib.benchmark import builders, data, demo, forward, metrics, rendering, scaling, synthetic, training
 from scripts.lib.benchmark.machine import describe_machine
 from scripts.lib.benchmark.timing import Row, Settings
-from utils.arguments import input_file, number, output_folder, script_parser
+from utils.arguments import add_assets_flag, input_file, number, output_folder, script_parser
 from utils.errors import exit_on_user_error
 from utils.files import make_folder, write_text
-from utils.paths import ASSETS, OPEN_BODY
+from utils.paths import OPEN_BODY
 from utils.process import choose_device
 from utils.train.logger import to_json
 
@@ -61,9 +61,7 @@ def parse_args(argv: list[str] | None = None) -> Namespace:
     people.add_argument(
         "--max_seconds", type=number(float, above=0), default=float("inf"), help="limit of --memory (default: none)"
     )
-    people.add_argument(
-        "--assets", default=str(ASSETS), help="folder of scripts/fetch_synthetic_assets.sh, or none (default: assets/)"
-    )
+    add_assets_flag(people)
     people.add_argument("--body", type=input_file, default=OPEN_BODY, help="body model, .npz (default: the open body)")
     return parser.parse_args(argv)
 

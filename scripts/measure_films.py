@@ -6,7 +6,6 @@ Prints, for each film: the share of visible person-frames that have a body, iden
 visible, and errors in time (first body after somebody comes in; the moment somebody turns back).
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from demo import load_predictor
 from scripts.lib.films.staged import Scene, Truth, make_film, scenes
+from utils.arguments import number, output_folder, script_parser
 from utils.demo.video_results import VideoResults
 from utils.detect.tracker import overlap
 from utils.errors import exit_on_user_error
@@ -54,16 +54,16 @@ def read_people(path: Path) -> list[dict[str, np.ndarray]]:
 
 
 def compare(scene: Scene, truth: Truth, people: list[dict[str, np.ndarray]]) -> Row:
-    owners: list[dict[int, int]] = [{} for _ in range(truth.visible.shape[1])]  # frame -> number of the person written
+    owners: list[dict[int, int]] = [{} for _ in range(truth.visible.shape[1])]  # frame -> index of the written person
     wrong = 0
-    for number, person in enumerate(people):
+    for index, person in enumerate(people):
         for frame, joints, observed in zip(person["frames"], person["joints_2d"], person["observed"], strict=True):
             low, high = joints.min(0), joints.max(0)
             box = np.concatenate((low, high - low))
             overlaps = [overlap(box, true) for true in truth.boxes[frame]]
             best = int(np.argmax(overlaps))
             if overlaps[best] >= SAME_PLACE and truth.visible[frame, best]:
-                owners[best].setdefault(int(frame), number)
+                owners[best].setdefault(int(frame), index)
             wrong += bool(observed) and overlaps[best] < SAME_PLACE
     late, switches = 0, 0
     for actor, owner in enumerate(owners):
@@ -89,9 +89,13 @@ def turning_point(times: np.ndarray, x: np.ndarray) -> float:
 
 @exit_on_user_error
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rate", type=float, default=12.5, help="frames per second (default: %(default)s)")
-    parser.add_argument("--output", type=Path, help="folder that keeps the films and their results")
+    parser = script_parser(__doc__)
+    parser.add_argument(
+        "--rate", type=number(float, above=0), default=12.5, help="frames per second (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--output", type=output_folder, metavar="DIR", help="keep the films and their results in this folder"
+    )
     args = parser.parse_args()
     predictor = load_predictor(device="cpu", flip_test=False)
     print("| film | visible | with a body | switches | wrong bodies | frames late | event, s |")

@@ -8,7 +8,6 @@ acceleration; speed of ankles whose keypoints in the picture rest (a still foot 
 body along the optical axis (depth jitter).
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from datasets.human_mesh import HumanMeshDataset
 from demo import load_predictor
 from scripts.build_pose2sim_dataset import fetch_wheel, unpack
 from scripts.lib.films.filters import gaussian_mean, one_euro
+from utils.arguments import input_file, number, script_parser
 from utils.camera import default_focal
 from utils.demo.film_person import PersonInFilm
 from utils.demo.watch import Watcher
@@ -88,10 +88,18 @@ FIELDS = ("error, mm", "acceleration error, m/s2", "resting ankles, mm/s", "dept
 
 @exit_on_user_error
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--labels", type=Path, required=True, help="test.yaml of scripts/build_pose2sim_dataset.py")
-    parser.add_argument("--wheel", type=Path, help="the wheel of pose2sim; downloaded by default")
-    parser.add_argument("--films", type=int, default=4, help="how many of the films (default: all four)")
+    parser = script_parser(__doc__)
+    parser.add_argument(
+        "--labels",
+        type=input_file,
+        required=True,
+        metavar="FILE",
+        help="test.yaml of scripts/build_pose2sim_dataset.py",
+    )
+    parser.add_argument(
+        "--wheel", type=input_file, metavar="FILE", help="wheel of pose2sim (default: download it by pip)"
+    )
+    parser.add_argument("--films", type=number(int, at_least=1), default=4, help="number of films (default: all four)")
     args = parser.parse_args()
     labels = read_labels(args.labels)
     with tempfile.TemporaryDirectory() as scratch:

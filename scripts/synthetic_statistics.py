@@ -30,10 +30,10 @@ from models.movenet import MoveNet, load_movenet
 from scripts.lib.keypoint_sheets import draw_keypoints, sheet, write_jpeg
 from scripts.lib.synthetic_statistics.figure import write_figure
 from scripts.lib.synthetic_statistics.realism import compare, estimate_limbs
-from utils.arguments import default_path, input_file, number, output_folder, script_parser
+from utils.arguments import add_assets_flag, default_path, input_file, number, output_folder, script_parser
 from utils.errors import exit_on_user_error
 from utils.files import make_folder, write_text
-from utils.paths import ASSETS, MOVENET, OPEN_BODY
+from utils.paths import MOVENET, OPEN_BODY
 
 SHEET = 64  # people on a sheet
 TRAINING_POSES = 5000  # compared with the test poses
@@ -119,12 +119,7 @@ def main():
     parser.add_argument(
         "--output", type=output_folder, default=Path("outputs/synthetic"), metavar="DIR", help="default: %(default)s"
     )
-    parser.add_argument(
-        "--assets",
-        default=str(ASSETS),
-        metavar="DIR",
-        help="folder of scripts/fetch_synthetic_assets.sh, or none (default: assets)",
-    )
+    add_assets_flag(parser)
     parser.add_argument("--body", type=input_file, default=OPEN_BODY, metavar="FILE", help=default_path(OPEN_BODY))
     parser.add_argument("--movenet", type=input_file, default=MOVENET, metavar="FILE", help=default_path(MOVENET))
     args = parser.parse_args()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.paths import ROOT
+from utils.paths import ASSETS, ROOT
 
 
 class Parser(argparse.ArgumentParser):
@@ -64,6 +64,16 @@ def input_folder(text: str) -> Path:
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"{path} is a file, not a folder" if path.exists() else f"no folder {path}")
     return path
+
+
+def add_assets_flag(parser: argparse.ArgumentParser):
+    """Add --assets, the folder of the pictures that synthetic people use. Without --assets it may be missing."""
+
+    def parse(text: str) -> str:
+        return text if text == "none" else str(input_folder(text))
+
+    text = "folder of scripts/fetch_synthetic_assets.sh, or none (default: assets, if it exists)"
+    parser.add_argument("--assets", type=parse, default=ASSETS, metavar="DIR", help=text)
 
 
 def output_file(*endings: str) -> Callable[[str], Path]:

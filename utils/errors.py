@@ -16,7 +16,10 @@ class RowError(UserError):
 def exit_with(error: UserError | str):
     """Print one line to stderr and exit with code 2."""
     sys.stdout.flush()
-    message = re.split(r"(?:User|Row)Error: ", str(error))[-1].strip()  # a loader worker wraps its error in a traceback
+    message = re.split(r"(?:User|Row)Error: ", str(error))[-1]  # a loader worker wraps its error in a traceback
+    message = " ".join(
+        line.strip() for line in message.strip().splitlines()
+    )  # a library's message may have several lines
     print(f"error: {message}", file=sys.stderr, flush=True)
     sys.exit(2)
 

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from pybase64 import b64encode
 
-from utils.files import atomic_path, write_text
+from utils.files import atomic_path, make_folder, write_text
 
 KINDS = ("img", "label", "hw", "linelist")
 
@@ -51,7 +51,7 @@ class TSVWriter:
         self.names = {kind: f"{self.yaml_file.stem}.{kind}.tsv" for kind in KINDS}
 
     def __enter__(self) -> "TSVWriter":
-        self.yaml_file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.yaml_file.parent)
         with ExitStack() as stack:
             # entered first, renamed last: the yaml never names a missing file
             self._yaml = stack.enter_context(atomic_path(self.yaml_file))
@@ -86,7 +86,7 @@ class TSVWriter:
 def write_composite(yaml_file: str | Path, parts: list[str | Path], rows: np.ndarray) -> None:
     """Write a composite set: rows (N, 2) of (part, row) of the plain sets with the yaml files `parts`."""
     yaml_file = Path(yaml_file)
-    yaml_file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(yaml_file.parent)
     linelist = f"{yaml_file.stem}.linelist.tsv"
     write_text(yaml_file.parent / linelist, "".join(f"{part}\t{row}\n" for part, row in np.asarray(rows).tolist()))
     spec = {"composite": True, "linelist": linelist}

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from utils.arguments import Parser, input_file, input_folder, number, output_file, output_folder
+from utils.arguments import Parser, add_assets_flag, input_file, input_folder, number, output_file, output_folder
 from utils.errors import UserError
 from utils.files import make_folder
+from utils.paths import ASSETS
 
 
 def parse(kind, text: str):
@@ -94,3 +95,13 @@ def test_a_folder_is_made_or_refused(tmp_path):
         make_folder(tmp_path / "file")
     with pytest.raises(UserError, match="cannot write into"):
         make_folder(tmp_path / "file/c")
+
+
+def test_the_folder_of_assets(tmp_path):
+    parser = Parser()
+    add_assets_flag(parser)
+    assert parser.parse_args([]).assets == ASSETS  # may be missing
+    assert parser.parse_args(["--assets", "none"]).assets == "none"
+    assert parser.parse_args(["--assets", str(tmp_path)]).assets == str(tmp_path)
+    with pytest.raises(UserError, match="--assets: no folder"):
+        parser.parse_args(["--assets", str(tmp_path / "missing")])
