@@ -7,7 +7,6 @@ import time
 from argparse import Namespace
 from dataclasses import dataclass, field
 from operator import attrgetter
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -21,15 +20,13 @@ from models.build import build_model, config_from_args, name_keypoint_regressor,
 from models.criterion import Criterion
 from models.features import network_input
 from models.inference.evaluate import describe_refinements, evaluate, inference_network
-from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weights
+from utils.checkpoint import find_checkpoint, load_checkpoint, load_weights
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_text
-from utils.metrics import format_table
 from utils.options import parse_args
-from utils.process import choose_device, choose_precision, is_main, print_once, rank, world_size
+from utils.process import autocast, choose_device, choose_precision, is_main, print_once, rank, world_size
 from utils.render.panels import keypoint_picture
 from utils.train.bad_row_log import BadRowLog
-from utils.train.batches import on_device, split_batch
+from utils.train.batches import loader_errors, on_device, split_batch
 from utils.train.checkpoint_folder import CheckpointFolder
 from utils.train.distributed import (
     SharedFlag,
@@ -42,14 +39,14 @@ from utils.train.distributed import (
     unwrap,
     without_gradient_sync,
 )
-from utils.train.logger import Logger, progress, to_json
+from utils.train.logger import Logger, progress, report_metrics
 from utils.train.nonfinite import NonfiniteLog
 from utils.train.optimizer import RunningAverage, build_optimizer, lr_factor, set_lr
+from utils.train.run_lock import RunLock
 from utils.train.run_state import RunState
 from utils.train.signals import Interrupt
 from utils.train.update import Update
 
-LOGS = Path("logs")
 refinements = attrgetter("fit_keypoints", "flip_test", "quarter_turns")
 
 
@@ -72,7 +69,7 @@ def run(args: Namespace, device: torch.device):
     body = model.body_model
     print_once(f"body {_body(body)}; keypoint regressor {name_keypoint_regressor(args, body)}")
 
-    checkpoints = CheckpointFolder(LOGS / args.exp_name / "checkpoints", args.keep_last)
+    checkpoints = CheckpointFolder(args.log_root / args.exp_name / "checkpoints", args.keep_last)
     newest = checkpoints.newest_intact() if any_rank(args.auto_load)[0] else None
     checkpoint = load_weights(model, newest or args.load_checkpoint, config_from_args(args, body))
     model, criterion = model.to(device), criterion.to(device)
@@ -85,12 +82,14 @@ def run(args: Namespace, device: torch.device):
 def evaluate_only(args: Namespace, model: nn.Module, criterion: Criterion, checkpoint: dict | None, device):
     """Print the errors of a checkpoint on the evaluation set."""
     if checkpoint is None:
-        raise UserError(f"nothing to evaluate: no epoch_*.pt in {LOGS / args.exp_name}/checkpoints; check --exp_name")
+        raise UserError(
+            f"nothing to evaluate: no epoch_*.pt in {args.log_root / args.exp_name}/checkpoints; check --exp_name"
+        )
     if checkpoint["config"].get("model_type") != args.model_type:
         raise UserError("the checkpoint has no trained transformer: evaluate it with --model_type backbone")
     network = inference_network(model, device, args.precision, *refinements(args))
     report = evaluate(network, criterion, make_loader(args, "val"), device, BadRowLog(None))
-    report_metrics(report, describe_protocol(args, model.body_model) | describe_labels(args), args.metrics_json)
+    report_metrics(report, describe_protocol(args, model.body_model), args.metrics_json)
 
 
 @dataclass
@@ -109,6 +108,7 @@ class TrainingRun:
     logger: Logger
     nonfinite: NonfiniteLog
     bad_rows: BadRowLog
+    lock: RunLock
     interrupt: Interrupt = field(default_factory=Interrupt)
     stop: SharedFlag = field(default_factory=SharedFlag)  # set if any process was interrupted
 
@@ -137,16 +137,16 @@ def prepare_training(args: Namespace, model, criterion, checkpoints, newest, che
     model = data_parallel(model, find_unused_parameters=args.model_type == "backbone")
     if args.compile:
         model.compile()  # in place: parameter names stay, and communication still overlaps the backward pass
-    folder = LOGS / args.exp_name
+    folder = args.log_root / args.exp_name
+    lock = RunLock(folder)
     logger = Logger(folder, vars(args), fresh=newest is None)
     nonfinite, bad_rows = NonfiniteLog(folder, args.max_not_finite), BadRowLog(folder)
     checkpoints.resume_from(newest)
     logger.resume_from(state.epochs_done, state.global_step)
     if state.epoch_is_over and any_rank(logger.has(state.epoch))[0]:
         state.next_epoch()
-    return TrainingRun(
-        args, device, model, criterion, loader, val_loader, state, config, checkpoints, logger, nonfinite, bad_rows
-    )
+    logs = logger, nonfinite, bad_rows, lock
+    return TrainingRun(args, device, model, criterion, loader, val_loader, state, config, checkpoints, *logs)
 
 
 def train(run: TrainingRun):
@@ -154,8 +154,9 @@ def train(run: TrainingRun):
     args, state = run.args, run.state
     if state.epoch >= args.num_epochs:
         print_once(f"all {args.num_epochs} epochs of {run.checkpoints.saved} are done: raise --num_epochs to train on")
+        run.lock.release()
         return
-    with run.interrupt:
+    with run.interrupt, loader_errors():
         while state.epoch < args.num_epochs and finish_epoch(run):
             state.next_epoch()
         if state.epoch < args.num_epochs:
@@ -163,6 +164,7 @@ def train(run: TrainingRun):
             reason = run.interrupt.received or "another process"
             print_once(f"stopped by {reason} {state.place}; --auto_load 1 resumes from there")
     run.logger.close()
+    run.lock.release()
     run.checkpoints.require_saved()
 
 
@@ -184,7 +186,7 @@ def finish_epoch(run: TrainingRun) -> bool:
         report = evaluate(network, run.criterion, run.val_loader, run.device, run.bad_rows, run.interrupted)
         if report is None:
             return False
-        report_metrics(report, describe_protocol(args, unwrap(run.model).body_model), args.metrics_json)
+        report_metrics(report, describe_protocol(args, unwrap(run.model).body_model), args.metrics_json, required=False)
         run.logger.scalars("val", report, state.epoch)
         if saved and run.logger.is_best("mpjpe_mm", report["mpjpe_mm"]):
             run.checkpoints.keep_best()
@@ -238,7 +240,7 @@ def add_gradient(model, criterion, batch: dict, update: Update, device: torch.de
     for number, (part, share) in enumerate(parts, 1):
         with without_gradient_sync(model, number < len(parts)):
             with autocast(device, args.precision):
-                outputs = model(network_input(part))
+                outputs = model(network_input(part), all_stages=criterion.stage_weights is not None)
             own = criterion(outputs, part)
             update.backward(own, share)
         losses = {name: losses.get(name, 0) + share * loss.detach() for name, loss in own.items()}
@@ -250,50 +252,26 @@ def make_loader(args: Namespace, split: str) -> DataLoader:
     dataset, train = build_dataset(args, split), split == "train"
     batch_size = args.batch_size if train else args.val_batch_size
     shard = Shard(args.seed, rank(), world_size())
-    return build_loader(
-        dataset, batch_size=batch_size, num_workers=args.num_workers, train=train, shard=shard, skip_bad_rows=True
-    )
+    options = {"num_workers": args.num_workers, "train": train, "shard": shard, "skip_bad_rows": True}
+    pin_memory = torch.cuda.is_available() and args.device != "cpu"
+    return build_loader(dataset, batch_size=batch_size, pin_memory=pin_memory, **options)
 
 
 def describe_protocol(args, body_model) -> dict[str, str]:
     """How the numbers of an evaluation were computed."""
+    people = f"the fixed {'test' if args.eval_only else 'validation'} people"
     protocol = {
-        "data": f"{args.data_mode}, {FILES.get(args.data_mode, {}).get('val', 'the fixed test people')}",
+        "data": f"{args.data_mode}, {FILES.get(args.data_mode, {}).get('val', people)}",
         "body": _body(body_model),
         "joints": f"J14 of the mesh by {name_keypoint_regressor(args, body_model)}, against labelled 3D keypoints",
         "alignment": "MPJPE middle of the hips, PA-MPJPE similarity transform, MPVPE J17 pelvis",
         "gender": "neutral body for estimates and labels",
     }
-    return protocol | describe_refinements(*refinements(args))
+    return protocol | describe_refinements(*refinements(args)) | describe_labels(args)
 
 
 def _body(body_model: BodyModel) -> str:
     return f"{body_model.name}, {body_model.num_vertices} vertices"
-
-
-def report_metrics(report: dict, protocol: dict[str, str], path: Path | None):
-    """Print the table, and write it as JSON if path is given."""
-    print_once(format_table(report, protocol))
-    if path and is_main():
-        write_text(path, to_json({**report, "protocol": protocol}, indent=2) + "\n")
-
-
-def load_weights(model: nn.Module, pattern: str | Path | None, config: dict) -> dict | None:
-    """Load weights from a path, or a pattern such as epoch_***.pt -> the checkpoint; None if there is no pattern."""
-    if pattern is None:
-        return None
-    path = find_checkpoint(pattern)
-    checkpoint = load_model_weights(model, path, config)
-    new = sorted({key.split(".")[0] for key in checkpoint["new"]})
-    fresh = f"; not in it, so randomly initialised: {', '.join(new)} ({len(checkpoint['new'])} tensors)" if new else ""
-    print_once(f"loaded {path}{fresh}")
-    return checkpoint
-
-
-def autocast(device: torch.device, precision: str):
-    """bfloat16 or float16 for the network; the body model and the losses stay in float32."""
-    short = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    return torch.autocast(device.type, short.get(precision), enabled=precision in short)
 
 
 if __name__ == "__main__":

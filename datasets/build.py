@@ -4,7 +4,7 @@ from argparse import Namespace
 
 import cv2
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from datasets.feature_cache import FeatureCache
 from datasets.human_mesh import HumanMeshDataset
@@ -17,7 +17,16 @@ from utils.train.signals import leave_signals_to_parent
 
 
 def build_dataset(args: Namespace, split: str) -> Dataset:
-    """The data set of `args.data_mode` for split "train" (augmented) or "val"; uses args.data_root and args.seed."""
+    """The data set of `args.data_mode` for split "train" (augmented) or "val", at most args.limit_val rows of it.
+
+    Uses args.data_root and args.seed. Synthetic people of "val" are those of the test split with --eval_only.
+    """
+    dataset = _build_dataset(args, split)
+    limited = split == "val" and args.limit_val and args.limit_val < len(dataset)
+    return Subset(dataset, range(args.limit_val)) if limited else dataset
+
+
+def _build_dataset(args: Namespace, split: str) -> Dataset:
     if args.feature_cache and split == "train":
         learns = args.train_backbone == "upper"
         return FeatureCache(args.feature_cache, args.num_samples, bool(args.align_corners), with_trunk8=learns)
@@ -26,7 +35,8 @@ def build_dataset(args: Namespace, split: str) -> Dataset:
 
         if split == "train":
             return SyntheticDataset(body_file=OPEN_BODY, split="train", seed=args.seed, num_samples=args.num_samples)
-        return SyntheticDataset(body_file=OPEN_BODY, split="test", seed=0)  # the same people for every --seed
+        # the same people for every --seed; a model must not be chosen on the test people
+        return SyntheticDataset(body_file=OPEN_BODY, split="test" if args.eval_only else "val", seed=0)
     file = FILES[args.data_mode].get(split)
     if file is None:
         raise UserError(f"--data_mode {args.data_mode} has no {split} set: use it with --eval_only")
@@ -59,6 +69,7 @@ def build_loader(
     train: bool,
     shard: Shard = WHOLE,
     skip_bad_rows: bool = False,
+    pin_memory: bool = False,
 ) -> DataLoader:
     """Load this process's share of a data set in batches.
 
@@ -66,6 +77,7 @@ def build_loader(
     batches, or one smaller batch if the set is too small for a full one. Otherwise rows `rank, rank + world_size, ...`
     in order, so that over all processes each row is loaded exactly once. The content of a row depends on seed, epoch
     and row number alone, not on num_workers or world_size. skip_bad_rows: see `datasets.sampler.SkipBadRows`.
+    pin_memory: for a GPU, which then copies batches faster.
     """
     if train:
         sampler = ShuffledRows(len(dataset), batch_size, shard)
@@ -79,7 +91,7 @@ def build_loader(
         collate_fn=collate,
         worker_init_fn=_start_worker,
         persistent_workers=num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory,
         drop_last=train and len(sampler) >= batch_size,
         generator=torch.Generator().manual_seed(shard.seed),  # seeds the workers; the global generator is not used
     )

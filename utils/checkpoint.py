@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.network_config import check_config
+from utils.process import print_once
 from utils.safe_load.limits import check_torch_file
 
 CONVERT = "python scripts/convert_smpler_checkpoint.py --input OLD.pt --output NEW.pt"
@@ -180,6 +181,18 @@ def load_model_weights(model: nn.Module, path: str | Path, expected_config: dict
         if keys:
             raise UserError(f"{path} does not fit: {len(keys)} tensors {what}, first {keys[0]}; another version?")
     return {**content, "new": new}
+
+
+def load_weights(model: nn.Module, pattern: str | Path | None, config: dict) -> dict | None:
+    """Load weights from a path, or a pattern such as epoch_***.pt -> the checkpoint; None if there is no pattern."""
+    if pattern is None:
+        return None
+    path = find_checkpoint(pattern)
+    checkpoint = load_model_weights(model, path, config)
+    new = sorted({key.split(".")[0] for key in checkpoint["new"]})
+    fresh = f"; not in it, so randomly initialised: {', '.join(new)} ({len(checkpoint['new'])} tensors)" if new else ""
+    print_once(f"loaded {path}{fresh}")
+    return checkpoint
 
 
 def _compare_configs(path: str | Path, config: dict, expected: dict, may_differ: set[str]):

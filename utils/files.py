@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     A reader gets the old file or the new one, never a part. UserError if the file cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(_temporary_name(path.name))
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -26,7 +27,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; check the folder and the disk") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the error above is the one to report
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(name: str) -> str:
+    """A hidden name with the same suffix, no longer than the longest legal name: `name` itself may be that long."""
+    path = Path(name)
+    suffix = path.suffix if len(path.suffix) < 20 else ""
+    return f".{path.stem[:20]}.{zlib.crc32(os.fsencode(name)):08x}.{os.getpid()}{suffix}"
 
 
 def _sync_folder(folder: Path):

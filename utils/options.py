@@ -15,6 +15,7 @@ from utils.network_config import (
     MODEL_TYPES,
     TRAIN_BACKBONES,
 )
+from utils.paths import ROOT
 from utils.process import PRECISIONS
 
 
@@ -28,7 +29,14 @@ def get_args_parser() -> argparse.ArgumentParser:
     parser = Parser(description="Train and evaluate SMPL-Pose.")
 
     run = parser.add_argument_group("run")
-    run.add_argument("--exp_name", default="SMPL-Pose", help="results go to logs/EXP_NAME (default: %(default)s)")
+    run.add_argument("--exp_name", default="SMPL-Pose", help="results go to LOG_ROOT/EXP_NAME (default: %(default)s)")
+    run.add_argument(
+        "--log_root",
+        type=Path,
+        default=ROOT / "logs",
+        metavar="DIR",
+        help="folder of all runs (default: logs beside main.py)",
+    )
     run.add_argument("--eval_only", action="store_true", help="evaluate --load_checkpoint and stop; writes no logs")
     run.add_argument(
         "--load_checkpoint", metavar="FILE", help="weights to start from; * in the name: the last match by name"
@@ -75,6 +83,9 @@ def get_args_parser() -> argparse.ArgumentParser:
     )
     data.add_argument("--data_root", metavar="DIR", help="default: $SMPL_POSE_DATA, else datasets/ or a link inside it")
     data.add_argument("--num_samples", type=positive, help="synthetic people in an epoch of training (default: 100000)")
+    data.add_argument(
+        "--limit_val", type=positive, metavar="N", help="evaluate only the first N samples (default: all)"
+    )
     data.add_argument(
         "--feature_cache", type=Path, metavar="DIR", help="train on features cached by scripts/cache_features.py"
     )
@@ -215,7 +226,10 @@ def get_args_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--save_steps", type=count, default=0, help="steps between checkpoints inside an epoch; 0: none")
     train.add_argument(
-        "--keep_last", type=count, default=0, help="number of epochs whose checkpoints are kept, beside best.pt; 0: all"
+        "--keep_last",
+        type=count,
+        default=3,
+        help="number of newest epochs whose checkpoints are kept, beside best.pt; 0: all (default: %(default)s)",
     )
     train.add_argument(
         "--max_not_finite", type=positive, default=10, help="number of nonfinite steps in a row that ends the run"
@@ -238,6 +252,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.feature_cache and (args.data_mode, args.backbone) != ("synthetic", "movenet"):
         raise UserError(
             "--feature_cache holds MoveNet's features of synthetic people: add --data_mode synthetic --backbone movenet"
+        )
+    if args.num_samples and (args.eval_only or args.data_mode != "synthetic"):
+        raise UserError(
+            "--num_samples is the number of synthetic people in training: leave it out, or evaluate only N samples "
+            "with --limit_val N"
         )
     if args.train_backbone == "upper" and args.backbone != "movenet":
         raise UserError("--train_backbone upper is for MoveNet: add --backbone movenet, or leave it out")

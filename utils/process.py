@@ -102,3 +102,8 @@ def _convolution_seconds(device: torch.device, precisions: tuple[str, ...]) -> l
 def _synchronize(device: torch.device):
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Context in which a network runs in bf16 or fp16; fp32 changes nothing."""
+    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")

@@ -37,6 +37,7 @@ class RecordedCalls:
                 self.run(static_input)
         current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # other threads, such as the one that pins memory for a loader, may call CUDA in the meantime
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             outputs = self.run(static_input)
         return graph, static_input, outputs

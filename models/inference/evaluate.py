@@ -33,7 +33,7 @@ def inference_network(
     """
     model = unwrap(model).eval()  # processes evaluate different numbers of samples: no communication until the end
     broadcast_buffers(model)
-    network = prepare_for_inference(model, device, precision)
+    network = prepare_for_inference(model, device, precision, record=False)
     return refine(network, fit_keypoints=fit_keypoints, flip_test=flip_test, quarter_turns=quarter_turns)
 
 

@@ -23,12 +23,17 @@ from utils.process import DTYPES
 
 
 def prepare_for_inference(
-    model: MeshRecovery, device: torch.device | str, precision: str = "fp32", compile: bool = False
+    model: MeshRecovery,
+    device: torch.device | str,
+    precision: str = "fp32",
+    compile: bool = False,
+    record: bool = True,
 ) -> "InferenceNetwork":
     """A fast copy of the network for one device; it computes the last estimate alone. The network does not change.
 
     precision: fp32, bf16 or fp16, of HRNet and the graph transformer; rotations, body model and MoveNet stay float32.
-    compile: by torch.compile, whose first call takes a minute or more. The copy shares the body model if that is on the
+    compile: by torch.compile, whose first call takes a minute or more. record: on GPUs, record a CUDA graph for each
+    small batch size. The copy shares the body model if that is on the
     device already.
     """
     device, dtype = torch.device(device), DTYPES[precision]
@@ -45,7 +50,7 @@ def prepare_for_inference(
         features = model.features(torch.zeros(1, 3, CROP_SIZE, CROP_SIZE, device=device))
     sizes = [feature.shape[-2:] for feature in features.maps]
     model.blocks = nn.ModuleList(FastBlock(block, sizes, dtype) for block in model.blocks)
-    return InferenceNetwork(model, compile)
+    return InferenceNetwork(model, compile, record)
 
 
 def fast_movenet(movenet: MoveNet, device: torch.device | str, compile: bool = False) -> MoveNet:
@@ -74,14 +79,14 @@ def _fuse(device: torch.device, compile: bool, dtype: torch.dtype) -> Callable[.
 class InferenceNetwork(nn.Module):
     """A prepared `MeshRecovery`: image (B, 3, 224, 224) on any device -> the last estimate, without gradients."""
 
-    def __init__(self, network: MeshRecovery, compile: bool = False):
+    def __init__(self, network: MeshRecovery, compile: bool = False, record: bool = True):
         super().__init__()
         self.network, self.body_model, self.estimate = network, network.body_model, network.estimate
         self.device = network.keypoint_regressor.device
         self.run = functools.partial(network, all_stages=False)
         if compile:
             self.run = torch.compile(self.run)
-        elif self.device.type == "cuda":
+        elif record and self.device.type == "cuda":
             self.run = RecordedCalls(self.run)
 
     @torch.inference_mode()

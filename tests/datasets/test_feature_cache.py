@@ -233,7 +233,14 @@ def test_main_trains_on_cached_features_and_a_resumed_run_equals_an_uninterrupte
     write_folder(tmp_path, [4])
     flags = ["--data_mode=synthetic", "--backbone=movenet", f"--feature_cache={tmp_path}", "--num_transformers=1"]
     flags += ["--batch_size=2", "--num_workers=0", "--loss_vertices=50", "--keypoint_loss=l1", "--ema=0.9"]
-    flags += ["--weight_decay=0.1", "--eval_epochs=0", "--save_epochs=1", "--graph=adaptive", "--joint_prior=kinematic"]
+    flags += [
+        "--log_root=logs",
+        "--weight_decay=0.1",
+        "--eval_epochs=0",
+        "--save_epochs=1",
+        "--graph=adaptive",
+        "--joint_prior=kinematic",
+    ]
 
     def train(*more: str):
         program.run(parse_args([*flags, *more]), torch.device("cpu"))

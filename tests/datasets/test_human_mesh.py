@@ -466,6 +466,8 @@ def arguments(**more) -> argparse.Namespace:
             "seed": 0,
             "feature_cache": None,
             "allow_outside_paths": False,
+            "limit_val": None,
+            "eval_only": False,
             **more,
         }
     )
@@ -524,7 +526,9 @@ def test_synthetic_mode(monkeypatch):
     )
     assert train["body_file"] == val["body_file"] == OPEN_BODY
     assert (train["split"], train["seed"], train["num_samples"]) == ("train", 7, 50)
-    assert (val["split"], val["seed"]) == ("test", 0)
+    assert (val["split"], val["seed"]) == ("val", 0)  # a model is not chosen on the test people
+    test = build_dataset(arguments(data_mode="synthetic", seed=7, eval_only=True), "val")
+    assert (test["split"], test["seed"]) == ("test", 0)
 
 
 @pytest.mark.parametrize("how", ["flag", "environment", "package"])

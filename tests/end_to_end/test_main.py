@@ -206,6 +206,8 @@ def test_a_converted_smpler_checkpoint_evaluates(say, reference, monkeypatch):
 
 
 def test_bfloat16_evaluation(say, trained):
+    assert say("--eval_only", "--data_mode=3dpw", trained, "--limit_val=2", "--metrics_json=two.json")[0] == 0
+    assert json.loads(Path("two.json").read_text())["count"] == 2
     flags = ["--eval_only", "--data_mode=3dpw", trained]
     for precision in ("fp32", "bf16"):
         assert say(*flags, f"--precision={precision}", f"--metrics_json={precision}.json")[0] == 0
@@ -243,6 +245,9 @@ IMPOSSIBLE = {
     "--load_checkpoint=nothing.pt": "nothing.pt",
     "--load_checkpoint=epoch_***.pt": "epoch_***.pt",
     "--eval_only --auto_load=1 --exp_name=never_run": "logs/never_run/checkpoints",
+    "--data_mode=3dpw --num_samples=4": "--limit_val",
+    "--data_mode=synthetic --eval_only --load_checkpoint=a.pt --num_samples=4": "--limit_val",
+    "--limit_val=0": "--limit_val",
 }
 
 

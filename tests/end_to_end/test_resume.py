@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 import main as program
 from tests.helpers.tiny_run import FLAGS, make_place, outcome, same
 from utils.checkpoint import read_checkpoint
+from utils.paths import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,66 @@ def test_a_truncated_checkpoint_is_passed_over(train, whole, place):
     assert not list(newest.parent.glob(".*"))
 
 
+def spoil(content: dict, kind: str) -> dict:
+    """A checkpoint with a value that no run writes."""
+    if kind == "generator":
+        content["ranks"][0]["rng"]["torch"] = content["ranks"][0]["rng"]["torch"][:-8]
+        return content
+    return content | {"word": {"epoch": "x"}, "negative": {"epoch": -7}, "fraction": {"step": 1.5}}[kind]
+
+
+@pytest.mark.parametrize("kind", ["word", "negative", "fraction", "generator", "deflated"])
+def test_a_checkpoint_with_impossible_contents_is_passed_over(train, place, kind):
+    folder = place / "logs" / kind / "checkpoints"
+    flags = [f"--exp_name={kind}", "--auto_load=1", "--num_epochs=1", "--save_steps=2"]
+    assert train(*flags, at={4: send(signal.SIGTERM)})[0] == 0
+    newest = max(folder.glob("step_*.pt"))
+    if kind == "deflated":  # the entry's data are not what its method says
+        data = newest.read_bytes()
+        place_of_method = data.rindex(b"PK\x01\x02") + 10
+        newest.write_bytes(data[:place_of_method] + b"\x08\0" + data[place_of_method + 2 :])
+    else:
+        torch.save(spoil(read_checkpoint(newest), kind), newest)
+    code, out, err = train(*flags)
+    assert code == 0 and f"{newest.name} is damaged" in out and "Traceback" not in err, out + err
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from utils.train.run_lock import RunLock
+lock = RunLock(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_run_in_use_is_refused_until_its_process_ends(train, place):
+    command = [sys.executable, "-c", HOLD, str(place / "logs/busy")]
+    other = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        for auto_load in ("0", "1"):
+            code, _, err = train("--exp_name=busy", "--num_epochs=1", f"--auto_load={auto_load}")
+            assert code == 2 and f"in use by process {other.pid} on" in err and len(err.strip().splitlines()) == 1
+    finally:
+        other.kill()
+        other.wait()
+    assert train("--exp_name=busy", "--num_epochs=1")[0] == 0
+
+
+def kill_a_loader_worker():
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    names = {pid: Path(f"/proc/{pid}/comm").read_text() for pid in children}
+    os.kill(int(next(pid for pid, name in names.items() if "pt_data_worker" in name)), signal.SIGKILL)
+
+
+def test_a_killed_loader_worker_is_one_line(train):
+    code, _, err = train("--exp_name=starved", "--num_epochs=50", at={3: kill_a_loader_worker})
+    assert code == 2 and "Traceback" not in err
+    assert err.strip().splitlines()[-1].startswith("error: a data loading process was killed")
+
+
 def test_other_options_and_sizes_are_told(train, place):
     assert train("--exp_name=other", "--num_epochs=1", at={3: send(signal.SIGTERM)})[0] == 0
     code, out, err = train("--exp_name=other", "--num_epochs=1", "--auto_load=1", "--lr=1e-3", "--batch_size=4")
@@ -145,7 +207,7 @@ def test_a_full_disk_is_told_and_borne(train, place):
         code, _, err = train(*flags, "--exp_name=full_to_the_end", at={2: limit(1 << 20)})
     finally:
         limit(hard)()
-    assert code == 2 and err.splitlines()[-1].startswith("error: the end of this run is not saved: cannot write")
+    assert code == 2 and err.splitlines()[-1].startswith("error: the last state of this run is not saved: cannot write")
     assert [path.name for path in (place / "logs/full_to_the_end/checkpoints").iterdir()] == ["step_000_000002.pt"]
 
 

@@ -51,4 +51,4 @@ def write_set(yaml_file: Path, size: int, seed: int, labels: tuple[str, ...] = (
 def flags_of(place: Path) -> list[str]:
     """Flags of main.py for a run in a folder with `write_body` and sets in data/."""
     body = ["--smpl_path=tiny_body.npz", "--keypoint_regressor=tiny_j17.npy", "--mean_params=none"]
-    return [*body, "--data_root=data", "--hrnet_type=w18", "--num_workers=1", "--device=cpu"]
+    return [*body, "--data_root=data", "--hrnet_type=w18", "--num_workers=1", "--device=cpu", "--log_root=logs"]

@@ -14,7 +14,7 @@ PEOPLE = 14
 FLAGS = (
     *("--smpl_path=tiny_body.npz", "--keypoint_regressor=tiny_j17.npy", "--mean_params=none", "--device=cpu"),
     *("--data_mode=synthetic", "--backbone=movenet", "--model_type=backbone", "--feature_cache=cache"),
-    *("--batch_size=2", "--num_workers=1", "--eval_epochs=0", "--ema=0.9"),
+    *("--batch_size=2", "--num_workers=1", "--eval_epochs=0", "--ema=0.9", "--log_root=logs"),
 )
 
 

@@ -142,6 +142,25 @@ def test_impossible_devices(device):
         choose_device(device)
 
 
+def test_data_parallel_reads_the_state_once(monkeypatch):
+    model, calls = torch.nn.BatchNorm1d(2), []
+    state_dict = model.state_dict
+    monkeypatch.setattr(model, "state_dict", lambda **options: calls.append(1) or state_dict(**options))
+    monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "DistributedDataParallel", Wrapper)
+    distributed.data_parallel(model)
+    assert len(calls) == 1 and Wrapper.ignored == []
+
+
+class Wrapper:
+    def __init__(self, module, **_):
+        self.module = module
+
+    @classmethod
+    def _set_params_and_buffers_to_ignore_for_model(cls, model, names):
+        cls.ignored = names
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a GPU to be absent")
 def test_no_gpu():
     assert choose_device("auto") == torch.device("cpu")

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from utils.errors import UserError
+from utils.metrics import summarize
 from utils.render.panels import GREEN, RED, keypoint_picture
-from utils.train.logger import Logger, progress
+from utils.train.logger import Logger, progress, report_metrics
 
 
 def test_keypoints_are_drawn_where_they_are():
@@ -55,6 +56,17 @@ def test_other_ranks_write_nothing(tmp_path, monkeypatch):
     logger.epoch({})
     logger.close()
     assert not (tmp_path / "a").exists()
+
+
+def test_metrics_that_cannot_be_written_end_an_evaluation_but_not_a_training(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    report = summarize(torch.tensor([[0, 0.1, 0.05, float("nan")]]))
+    path = tmp_path / "file" / "metrics.json"
+    report_metrics(report, {"data": "a"}, path, required=False)
+    out = capsys.readouterr().out
+    assert "100.00 mm" in out and "warning: cannot write" in out and "training continues" in out
+    with pytest.raises(UserError, match="cannot write"):
+        report_metrics(report, {"data": "a"}, path)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -1,10 +1,14 @@
 """Moving batches to the device, and splitting them."""
 
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 
 import torch
 from torch import Tensor
+
+from utils.errors import UserError
 
 
 def to_device(batch: dict, device: torch.device) -> dict:
@@ -51,6 +55,20 @@ def _tensors(batch: dict) -> Iterator[Tensor]:
             yield from _tensors(value)
         elif isinstance(value, Tensor):
             yield value
+
+
+@contextmanager
+def loader_errors() -> Iterator[None]:
+    """Context in which the death of a data loading process becomes a UserError. PyTorch may raise it at any place."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.search(r"DataLoader worker .*(exited unexpectedly|is killed by signal)", str(error)):
+            raise
+        raise UserError(
+            "a data loading process was killed, perhaps for lack of memory: lower --num_workers or --batch_size, "
+            "then resume with --auto_load 1"
+        ) from error
 
 
 def split_batch(batch: dict, num_parts: int) -> list[tuple[dict, float]]:

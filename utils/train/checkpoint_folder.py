@@ -6,11 +6,12 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from utils.checkpoint import write_checkpoint
+from utils.checkpoint import load_checkpoint, write_checkpoint
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.process import is_main
 from utils.train.distributed import any_rank, from_rank_zero
+from utils.train.run_state import check_resumable
 
 NAME = re.compile(r"epoch_(?P<epoch>\d+)\.pt|step_(?P<in_epoch>\d+)_(?P<step>\d+)\.pt")
 STEPS_KEPT = 2  # one more than needed, in case the newest gets damaged
@@ -41,10 +42,11 @@ class CheckpointFolder:
     def newest_intact(self) -> Path | None:
         """The newest intact checkpoint, or None. Damaged ones are reported and skipped."""
         for path in reversed(self.oldest_to_newest() if is_main() else []):
-            if is_intact(path):
+            reason = why_damaged(path)
+            if reason is None:
                 found = path
                 break
-            print(f"warning: {path} is damaged or incomplete; using the one before it", flush=True)
+            print(f"warning: {path} is damaged or incomplete ({reason}); using the one before it", flush=True)
         else:
             found = None
         name = from_rank_zero(found.name if found else "")
@@ -104,13 +106,19 @@ class CheckpointFolder:
             path.unlink(missing_ok=True)
 
 
-def is_intact(path: Path) -> bool:
-    """Whether a torch.save file is intact: its table of contents and the checksum of every entry."""
+def why_damaged(path: Path) -> str | None:
+    """Why a run cannot be resumed from a file: checksums, contents or random number states; None if it can."""
     try:
         with zipfile.ZipFile(path) as file:
-            return file.testzip() is None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
-        return False
+            damaged = file.testzip()
+        if damaged:
+            return f"checksum of {damaged}"
+        check_resumable(load_checkpoint(path))
+    except UserError as error:
+        return str(error).removeprefix(f"{path} ")
+    except Exception as error:  # zip files can be damaged in a dozen ways
+        return str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+    return None
 
 
 def _position(match: re.Match) -> tuple[int, int]:

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.files import write_text
-from utils.process import is_main
+from utils.metrics import format_table
+from utils.process import is_main, print_once
 
 
 class Logger:
@@ -105,6 +106,22 @@ class Logger:
             if what not in self._reported:
                 print(f"warning: cannot write the {what} of {self.folder} ({error}); training continues", flush=True)
             self._reported.add(what)
+
+
+def report_metrics(report: dict, protocol: dict[str, str], path: Path | None, required: bool = True):
+    """Print the table of an evaluation, and write it as JSON if path is given.
+
+    UserError if the file is required and cannot be written; otherwise a warning.
+    """
+    print_once(format_table(report, protocol))
+    if not path or not is_main():
+        return
+    try:
+        write_text(path, to_json({**report, "protocol": protocol}, indent=2) + "\n")
+    except UserError as error:
+        if required:
+            raise
+        print(f"warning: {error}; training continues", flush=True)
 
 
 def _read_records(path: Path) -> list[dict]:

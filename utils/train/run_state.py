@@ -126,9 +126,40 @@ class RunState:
         self.step = self.num_steps if over else min(-(-rows // (self.batch_size * world_size())), self.num_steps)
 
 
+def check_resumable(content: dict):
+    """ValueError if a checkpoint lacks what resuming needs, or has values that no run writes."""
+    for name in ("epoch", "step", "num_steps", "rows_per_step"):
+        if type(content.get(name)) is not int or content[name] < 0:
+            raise ValueError(f"its {name} is {content.get(name)!r:.50}")
+    if content["step"] > content["num_steps"] or not isinstance(content.get("loss_names"), list):
+        raise ValueError("its position in the epoch is damaged")
+    if not isinstance(content.get("optimizer"), dict) or not isinstance(content.get("options"), dict):
+        raise ValueError("it has no state of the optimiser, or no options")
+    if not isinstance(content.get("ranks"), list) or not content["ranks"]:
+        raise ValueError("it has no state of the processes")
+    for own in content["ranks"]:
+        try:
+            state = own["rng"]
+            torch.Generator().set_state(state["torch"])
+            np.random.RandomState().set_state(_numpy_state(state))
+            random.Random().setstate(_python_state(state))
+        except Exception as error:  # a damaged state fails in many ways
+            raise ValueError(f"its random number state is damaged ({type(error).__name__})") from error
+
+
 def _differences(then: dict, now: dict) -> list[str]:
     """Changed options that affect the numbers: "--lr 0.0002 (was 0.0001)"."""
-    free = {"auto_load", "load_checkpoint", "metrics_json", "num_workers", "save_steps", "save_epochs", "keep_last"}
+    free = {
+        "auto_load",
+        "load_checkpoint",
+        "metrics_json",
+        "log_root",
+        "limit_val",
+        "num_workers",
+        "save_steps",
+        "save_epochs",
+        "keep_last",
+    }
     free |= {"summary_steps", "val_batch_size", "eval_epochs", "max_not_finite", "data_root"}
     free |= {"num_epochs"} if now.get("lr_schedule") == "constant" else set()
     changed = [name for name in sorted({*then, *now} - free) if then.get(name) != now.get(name)]
@@ -158,10 +189,18 @@ def _set_rng(state: dict):
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
+    np.random.set_state(_numpy_state(state))
+    random.setstate(_python_state(state))
+
+
+def _numpy_state(state: dict) -> tuple:
     name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    return (name, keys.numpy().astype(np.uint32), *rest)
+
+
+def _python_state(state: dict) -> tuple:
     version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
+    return version, tuple(numbers), gauss
 
 
 def _number(value) -> int | float:
