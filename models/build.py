@@ -37,6 +37,7 @@ POSE_HRNET = {"w32": "pose_hrnet_w32_256x256.pth", "w48": "pose_hrnet_w48_256x19
 
 HIDDEN_DIM = 128
 NUM_HEADS = 4
+FIRST_CAM = torch.tensor([1.0, 0, 0])  # of the published network, which ignores the camera of its mean parameters
 # HRNet: the published network; MoveNet: a smaller one, whose finest map has 14 pixels a side
 REGRESSOR_DROPOUT = {"hrnet": 0.5, "movenet": 0.1}
 BLOCK_SIZES = {"hrnet": {}, "movenet": {"num_units": 1, "radius": 2, "map_size": 14}}
@@ -100,8 +101,9 @@ def build_network(
     joint_regressor = load_keypoint_regressor(regressor_path, body_model)
     backbone = build_backbone(config, backbone_weights)
     feature_dim = backbone.pooled_channels
-    mean = load_mean_params(mean_params, body_model)
-    regressor = IterativeRegressor(feature_dim, *mean, dropout=REGRESSOR_DROPOUT[config.backbone])
+    pose6d, betas, cam = load_mean_params(mean_params, body_model)
+    cam = FIRST_CAM if config.backbone == "hrnet" else cam
+    regressor = IterativeRegressor(feature_dim, pose6d, betas, cam, dropout=REGRESSOR_DROPOUT[config.backbone])
     initial_tokens, blocks = None, []
     if config.model_type == "SMPL-Pose":
         initial_tokens = InitialTokens(feature_dim, HIDDEN_DIM)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from models.attention import LAYER_NORM_EPS, AttentionLayer
 from models.body_model import NUM_BETAS
 from models.features import Features, bilinear_weights, pixels, to_pixel
+from models.initialization import initialize_block
 from utils.geometry import rot6d_to_rotmat
 from utils.skeleton import COCO17_TO_SMPL, NUM_JOINTS, NUM_KEYPOINTS
 
@@ -146,13 +147,7 @@ class GraphTransformerBlock(nn.Module):
         self.to_rot6d = nn.Linear(dim, 6)
         self.to_betas = nn.Linear(dim, NUM_BETAS)
         self.to_cam = nn.Linear(dim, 3)
-        nn.init.normal_(self.token_position, std=0.02)
-        nn.init.normal_(self.pixel_position, std=0.02)
-        for layer in (self.to_rot6d, self.to_betas, self.to_cam):
-            nn.init.xavier_uniform_(layer.weight, gain=0.01)  # an untrained block changes little
-            nn.init.zeros_(layer.bias)
-        with torch.no_grad():
-            self.to_rot6d.bias[[0, 3]] = 0.1  # close to the identity once orthonormal
+        initialize_block(self)
 
     def forward(self, tokens: Tensor, features: Features, joints_2d: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """tokens (B, 26, C), features of the image, joints_2d (B, 24, 2) in [-1, 1] ->
