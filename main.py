@@ -36,6 +36,7 @@ from utils.train.distributed import (
     process_group,
     report_error_once,
     seed_everything,
+    synchronize_batch_norm,
     unwrap,
     without_gradient_sync,
 )
@@ -126,6 +127,8 @@ def prepare_training(args: Namespace, model, criterion, checkpoints, newest, che
     torch.backends.cudnn.benchmark = True  # all batches have one size, so the search for fast convolutions pays
     val_loader = make_loader(args, "val") if args.eval_epochs else None
     loader = make_loader(args, "train")
+    if args.sync_bn:
+        model = synchronize_batch_norm(model, device)
     optimizer = build_optimizer(model, args.lr, args.weight_decay, args.backbone_lr)
     average = RunningAverage(model, args.ema) if args.ema else None
     update = Update(model, optimizer, average, args.clip_grad, scaled=args.precision == "fp16")

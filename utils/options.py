@@ -172,6 +172,12 @@ def get_args_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--compile", action="store_true", help="compile the network by torch.compile; takes minutes at the start"
     )
+    train.add_argument(
+        "--sync_bn",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="batch norm over the batches of all GPUs; --no-sync_bn: of each GPU alone",
+    )
     train.add_argument("--num_epochs", type=positive, default=100, help="epochs in all (default: %(default)s)")
     train.add_argument(
         "--lr", type=number(float, above=0), default=2e-4, help="learning rate of Adam (default: %(default)s)"

@@ -9,6 +9,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
+from models.inference.fused_conv import fold_batch_norm
 from utils.errors import UserError
 from utils.process import choose_device, rank
 from utils.train import distributed
@@ -23,6 +24,7 @@ from utils.train.distributed import (
     process_group,
     report_error_once,
     seed_everything,
+    synchronize_batch_norm,
     unwrap,
 )
 
@@ -40,41 +42,44 @@ class Network(nn.Module):
 
 
 def work(process: int, processes: int, port: int, results):
-    """Everything that needs company, in one go: starting processes is what takes the time."""
+    """Everything that needs several processes, in one go: starting processes takes most of the time."""
     environment = {"RANK": process, "LOCAL_RANK": process, "WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1"}
     os.environ.update({key: str(value) for key, value in environment.items()}, MASTER_PORT=str(port))
     torch.set_num_threads(1)
     with process_group(choose_device("cpu")):
-        # 5 rows over 3 ranks and 1 row over 3 ranks, which leaves two with none
-        rows = {n: gather_rows(torch.arange(2.0 * n).view(n, 2)[process::processes]) for n in (5, 1, 0)}
-        words = [from_rank_zero(text if process == 0 else "other") for text in ("", "größer")]
-        flags = any_rank(process == 1, False)
-        states = gather_states({"rank": process, "rng": torch.full((process,), process)})
-        mean = mean_over_ranks(torch.tensor([float(process), 1.0]))
+        # in a function of its own: a data-parallel network that outlives its process group may abort the process
+        results.put(communicate(process, processes))
 
-        seed_everything(0, process)
-        model = data_parallel(Network(), find_unused_parameters=True)
-        x = torch.randn(8, 4)
-        model(x).square().sum().backward()
-        network = unwrap(model)
-        running_mean = network.norm.running_mean.clone()
-        broadcast_buffers(network)
-        results.put(
-            {
-                "rank": process,
-                "rows": {n: value.tolist() for n, value in rows.items()},
-                "mean": mean.tolist(),
-                "words": words,
-                "flags": flags,
-                "states": [(state["rank"], state["rng"].tolist()) for state in states],
-                "weight": network.layer.weight.tolist(),
-                "grad": network.layer.weight.grad.tolist(),
-                "own_mean": running_mean.tolist(),
-                "mean_of_zero": network.norm.running_mean.tolist(),
-                "constant": network.constant.tolist(),
-                "keys": list(network.state_dict()),
-            }
-        )
+
+def communicate(process: int, processes: int) -> dict:
+    # 5 rows over 3 ranks and 1 row over 3 ranks, which leaves two with none
+    rows = {n: gather_rows(torch.arange(2.0 * n).view(n, 2)[process::processes]) for n in (5, 1, 0)}
+    words = [from_rank_zero(text if process == 0 else "other") for text in ("", "größer")]
+    flags = any_rank(process == 1, False)
+    states = gather_states({"rank": process, "rng": torch.full((process,), process)})
+    mean = mean_over_ranks(torch.tensor([float(process), 1.0]))
+
+    seed_everything(0, process)
+    model = data_parallel(Network(), find_unused_parameters=True)
+    x = torch.randn(8, 4)
+    model(x).square().sum().backward()
+    network = unwrap(model)
+    running_mean = network.norm.running_mean.clone()
+    broadcast_buffers(network)
+    return {
+        "rank": process,
+        "rows": {n: value.tolist() for n, value in rows.items()},
+        "mean": mean.tolist(),
+        "words": words,
+        "flags": flags,
+        "states": [(state["rank"], state["rng"].tolist()) for state in states],
+        "weight": network.layer.weight.tolist(),
+        "grad": network.layer.weight.grad.tolist(),
+        "own_mean": running_mean.tolist(),
+        "mean_of_zero": network.norm.running_mean.tolist(),
+        "constant": network.constant.tolist(),
+        "keys": list(network.state_dict()),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +145,22 @@ def test_seeds_are_streams_of_their_own():
 def test_impossible_devices(device):
     with pytest.raises(UserError, match="--device"):
         choose_device(device)
+
+
+def test_batch_norm_is_synchronised_on_several_gpus_only(monkeypatch, capsys):
+    """On the CPU only the conversion can be tested, not its communication."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
+    model[1].running_mean.normal_(), model[1].weight.data.uniform_()
+    assert synchronize_batch_norm(model, torch.device("cuda")) is model and type(model[1]) is nn.BatchNorm2d
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert type(synchronize_batch_norm(model, torch.device("cpu"))[1]) is nn.BatchNorm2d
+    assert "not synchronised" in capsys.readouterr().out
+    keys, weight, image = [*model.state_dict()], model[1].weight, torch.randn(2, 3, 8, 8)
+    expected = model(image)
+    converted = synchronize_batch_norm(model, torch.device("cuda"))
+    assert type(converted[1]) is nn.SyncBatchNorm and converted[1].weight is weight
+    assert [*converted.state_dict()] == keys
+    torch.testing.assert_close(fold_batch_norm(converted)(image), expected, atol=1e-6, rtol=1e-5)
 
 
 def test_data_parallel_reads_the_state_once(monkeypatch):

@@ -90,6 +90,19 @@ def data_parallel(model: nn.Module, find_unused_parameters: bool = False) -> nn.
     return DistributedDataParallel(model, find_unused_parameters=find_unused_parameters, gradient_as_bucket_view=True)
 
 
+def synchronize_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model with batch norm over the batches of all processes, as the published network is trained.
+
+    Only on several GPUs. PyTorch has no such layer for gloo: there the model stays, and rank 0 prints a notice.
+    """
+    if world_size() == 1 or not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        return model
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    print_once("notice: batch norm is not synchronised between CPU processes; a larger --batch_size makes up for it")
+    return model
+
+
 def unwrap(model: nn.Module) -> nn.Module:
     """The model without its data-parallel wrapper: no communication, no `module.` in its keys."""
     return model.module if isinstance(model, DistributedDataParallel) else model
