@@ -165,11 +165,11 @@ def build_backbone(config: EasyDict, weights: str = "auto") -> nn.Module:
     """The image backbone of the configuration; weights: of HRNet, see `find_hrnet_weights`."""
     # each imported where it is used: timm, for HRNet, takes a second
     if config.backbone == "movenet":
-        from models.movenet_backbone import build_movenet_backbone
+        from models.backbones.movenet import build_movenet_backbone
 
         choices = {"align_corners": config.align_corners, "upper": config.train_backbone == "upper"}
         return build_movenet_backbone(MOVENET, MOVENET_STATISTICS, **choices)
-    from models.backbone import build_hrnet
+    from models.backbones.hrnet import build_hrnet
 
     return build_hrnet(config.hrnet_type or "w32", find_hrnet_weights(weights, config.hrnet_type))
 

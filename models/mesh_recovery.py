@@ -5,9 +5,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from models.backbones.movenet import distance
 from models.body_model import BodyModel
 from models.features import Features
-from models.movenet_backbone import distance
 from utils.geometry import project
 from utils.skeleton import J17_TO_J14
 

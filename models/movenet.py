@@ -178,7 +178,7 @@ class MoveNet(nn.Module):
         return trunk, self.pyramid(trunk[1], trunk[2], trunk[3], trunk[7])
 
     def parts(self, image: Tensor) -> dict[str, Tensor]:
-        """-> the maps of the features, by the names in `models.movenet_backbone.PARTS`."""
+        """-> the maps of the features, by the names in `models.backbones.movenet.PARTS`."""
         trunk, pyramid = self.features(image)
         maps = {"trunk4": trunk[1], "trunk8": trunk[2], "trunk16": trunk[4], "trunk32": trunk[5], "top": trunk[7]}
         return maps | dict(zip(("pyramid4", "pyramid8", "pyramid16", "pyramid32"), pyramid, strict=True))

@@ -28,8 +28,8 @@ from datasets.human_mesh import HumanMeshDataset
 from datasets.locate import FILES, find_data_root
 from datasets.photos import AnnotatedPhotos
 from datasets.synthetic import SyntheticDataset
+from models.backbones.movenet import MoveNetBackbone, build_movenet_backbone
 from models.inference.prepare import fast_movenet
-from models.movenet_backbone import MoveNetBackbone, build_movenet_backbone
 from utils.arguments import add_assets_flag, number, output_folder, script_parser
 from utils.errors import UserError, exit_on_user_error
 from utils.files import make_folder

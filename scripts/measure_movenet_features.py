@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.synthetic import SyntheticDataset
+from models.backbones.movenet import PARTS
 from models.movenet import MoveNet, load_movenet
-from models.movenet_backbone import PARTS
 from utils.arguments import default_path, number, output_file, script_parser
 from utils.errors import exit_on_user_error
 from utils.files import atomic_path, make_folder

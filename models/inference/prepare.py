@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from models.backbones.movenet import MoveNetBackbone
 from models.features import Features
 from models.inference.cuda_graph import RecordedCalls
 from models.inference.flip_average import FlipTest
@@ -17,7 +18,6 @@ from models.inference.quarter_turns import QuarterTurns
 from models.inference.transformer import FastBlock
 from models.mesh_recovery import BodyNetwork, MeshRecovery
 from models.movenet import Conv, MoveNet
-from models.movenet_backbone import MoveNetBackbone
 from utils.crop import CROP_SIZE
 from utils.process import DTYPES
 

@@ -16,8 +16,8 @@ from datasets.build import build_loader
 from datasets.feature_cache import FLAGS, LABELS, STEP, FeatureCache, decode, read_provenance, shard_path, write_shard
 from datasets.photos import J14_NAMES, LIMBS
 from datasets.synthetic import SyntheticDataset
+from models.backbones.movenet import build_movenet_backbone
 from models.features import network_input
-from models.movenet_backbone import build_movenet_backbone
 from scripts import cache_features
 from utils.camera import Crop
 from utils.errors import UserError

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from datasets.feature_cache import LABELS, shard_path, write_shard
-from models.movenet_backbone import PARTS, MoveNetBackbone
+from models.backbones.movenet import PARTS, MoveNetBackbone
 from tests.helpers.tiny_data import write_body
 from utils.checkpoint import read_checkpoint
 from utils.train.logger import _read_records

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from datasets.build import build_dataset
-from models.backbone import build_hrnet
+from models.backbones.hrnet import build_hrnet
 from models.build import build_model
 from models.inference.fused_conv import FusedConv, fold_batch_norm
 from models.inference.hrnet import FastHRNet

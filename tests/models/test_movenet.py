@@ -10,8 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from datasets.augment import move_keypoints_2d
+from models.backbones.movenet import build_movenet_backbone, load_statistics
 from models.movenet import IMAGENET_MEAN, IMAGENET_STD, Conv, MoveNet, load_movenet
-from models.movenet_backbone import build_movenet_backbone, load_statistics
 from scripts import convert_movenet
 from utils.crop import crop_matrix
 from utils.detect.movenet_decoder import decode_argmax, decode_single_person, to_crop_frame

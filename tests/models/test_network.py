@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.backbone import build_hrnet
+from models.backbones.hrnet import build_hrnet
 from models.build import build_model
 from models.features import Features, bilinear_weights, pixels, sample_bilinear
 from models.graph_transformer import GraphTransformerBlock, Window

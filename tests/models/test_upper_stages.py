@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from datasets.feature_cache import decode, encode
+from models.backbones.movenet import build_movenet_backbone, distance
 from models.build import build_model, config_from_args, take_choices
 from models.inference.prepare import prepare_for_inference
-from models.movenet_backbone import build_movenet_backbone, distance
 from utils.checkpoint import load_model_weights, save_checkpoint
 from utils.errors import UserError
 from utils.options import parse_args

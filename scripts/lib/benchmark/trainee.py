@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from main import add_gradient
+from models.backbones.movenet import PARTS, MoveNetBackbone
 from models.build import build_model
-from models.movenet_backbone import PARTS, MoveNetBackbone
 from utils.options import parse_args
 from utils.train.batches import to_device
 from utils.train.optimizer import build_optimizer
