@@ -87,6 +87,7 @@ publish() {
     fail "$2 would have $files files and $kilobytes kB, but at least $3 files and $4 kB are expected; the package has changed or is damaged"
   fi
   mkdir -p "$(dirname "$output/$2")"
+  chmod -R u=rwX,go=rX "$1" # dpkg-deb keeps the setuid bits of a package
   mv "$1" "$output/$2"
   echo "$output/$2: $files files, $((kilobytes / 1000)) MB"
 }
@@ -114,7 +115,7 @@ fi
 if wanted 0ad && missing poses/0ad; then
   package=$(deb 0ad-data)
   mkdir "$scratch/0ad"
-  dpkg-deb --fsys-tarfile "$package" | tar -xf - -C "$scratch/0ad" --wildcards '*/mods/public/public.zip'
+  dpkg-deb --fsys-tarfile "$package" | tar -xf - --no-same-owner --no-same-permissions -C "$scratch/0ad" --wildcards '*/mods/public/public.zip'
   unzip_into "$scratch/0ad/usr/share/games/0ad/mods/public/public.zip" "$scratch/0ad/files" \
     'art/animation/biped/*.psa' art/meshes/skeletal/new/m_naked.dae.cached.pmd art/LICENSE.txt
   publish "$scratch/0ad/files" poses/0ad 644 50000
@@ -128,7 +129,7 @@ if wanted light && missing light; then
   (cd "$scratch" && npm pack --silent @pmndrs/assets@1.7.0 > "$scratch/log" 2>&1) \
     || fail "cannot download the npm package @pmndrs/assets: $(tail -n 1 "$scratch/log")"
   mkdir "$scratch/pmndrs" "$scratch/light"
-  tar -xzf "$scratch"/pmndrs-assets-*.tgz -C "$scratch/pmndrs"
+  tar -xzf "$scratch"/pmndrs-assets-*.tgz -C "$scratch/pmndrs" --no-same-owner --no-same-permissions
   exr=$(library OpenEXR==3.5.3)
   world=$scratch/blender/usr/share/blender/datafiles/studiolights/world
   convert=$root/scripts/lib/convert_synthetic_assets.py

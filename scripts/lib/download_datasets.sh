@@ -38,8 +38,18 @@ url_of() {
 # check_archive FILE: succeed if it is a complete tar of files and folders with paths inside the current folder.
 check_archive() {
     local listing unsafe
-    if ! listing=$(tar -tvPf "$1" 2> /dev/null) || [[ -z $listing ]]; then
+    # tar would also unpack a compressed archive, which may grow a thousandfold; the releases are not compressed
+    if [[ $(head -c 262 "$1" | tail -c 5) != ustar ]]; then
+        say "$1 is damaged or not an uncompressed tar archive"
+        return 1
+    fi
+    if ! listing=$(tar -tvPf "$1" --numeric-owner 2> /dev/null) || [[ -z $listing ]]; then
         say "$1 is damaged or not a tar archive"
+        return 1
+    fi
+    # sparse files may claim any size; the size is in column 3 of GNU tar, in column 5 of others
+    if ! awk -v most="$(wc -c < "$1")" '{ sum += $2 ~ "/" ? $3 : $5 } END { exit sum > most }' <<< "$listing"; then
+        say "$1 is refused, because it unpacks to more than its size"
         return 1
     fi
     unsafe=$(grep -v '^[-d]' <<< "$listing" || tar -tPf "$1" 2> /dev/null | grep -E '^/|(^|/)\.\.(/|$)') || return 0
@@ -52,7 +62,9 @@ unpack() {
     local inner
     hidden=.$1.unpacking
     rm -rf "$hidden"
-    mkdir "$hidden" && tar -xf "$2" -C "$hidden" --no-same-owner || return 1
+    # tar of root keeps owners and setuid bits by default
+    mkdir "$hidden" && tar -xf "$2" -C "$hidden" --no-same-owner --no-same-permissions || return 1
+    chmod -R a-st,u+rwX "$hidden" || return 1
     inner=$(find "$hidden" -mindepth 1 -maxdepth 3 -type d -name "$1" -print -quit)
     mv "${inner:-$hidden}" "$1" && rm -rf "$hidden"
 }

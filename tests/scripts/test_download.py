@@ -1,6 +1,9 @@
 """The download scripts against a real web server on this machine."""
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import re
 import shutil
@@ -251,6 +254,38 @@ def test_an_archive_that_reaches_outside_is_refused(download, mirror, tmp_path, 
     assert "refused" in result.stderr and bad.name in result.stderr
     assert listing(folder) == set() and listing(tmp_path) == {"store"} and listing(tmp_path / "store") == {"here"}
     assert not Path("/tmp/outside_of_3dpw").exists()
+
+
+def test_modes_of_an_archive_do_not_matter(download, mirror, tmp_path):
+    """Also for root, for whom tar keeps owners and setuid bits by default."""
+    folder, file = member("3dpw", tarfile.DIRTYPE), member("3dpw/run", tarfile.REGTYPE)
+    folder.mode, file.mode, file.uid = 0o3777, 0o6777, 12345
+    mirror.files["3dpw.tar"] = archive({}, folder, file)
+    assert download(tmp_path, "3dpw").returncode == 0
+    status = (tmp_path / "3dpw" / "run").stat()
+    assert status.st_mode & 0o7022 == 0 and status.st_uid == os.getuid()
+    assert (tmp_path / "3dpw").stat().st_mode & 0o7022 == 0
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_archive_is_not_unpacked(download, mirror, tmp_path, compress):
+    mirror.files["3dpw.tar"] = compress(archive({"3dpw/zeros": bytes(20_000_000)}))
+    result = download(tmp_path, "3dpw")
+    assert result.returncode == 1 and "3dpw.tar.part is damaged or not an uncompressed tar" in result.stderr
+    assert listing(tmp_path) == set()
+
+
+def test_a_sparse_archive_that_claims_more_than_its_size_is_not_unpacked(download, mirror, tmp_path):
+    folder = tmp_path / "made"
+    (folder / "3dpw").mkdir(parents=True)
+    with (folder / "3dpw" / "sparse").open("wb") as file:
+        file.truncate(1 << 34)
+    subprocess.run(["tar", "--sparse", "-cf", "a.tar", "3dpw"], cwd=folder, check=True)
+    mirror.files["3dpw.tar"] = (folder / "a.tar").read_bytes()
+    (tmp_path / "here").mkdir()
+    result = download(tmp_path / "here", "3dpw")
+    assert result.returncode == 1 and "unpacks to more than its size" in result.stderr
+    assert listing(tmp_path / "here") == set()
 
 
 def test_a_full_disk_keeps_the_archive_and_leaves_no_half_set(download, mirror, tmp_path):
