@@ -23,6 +23,8 @@ KEYS = (
     *("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f"),
     *("j17_regressor", "j24_regressor", "mean_pose6d", "mean_betas", "mean_cam", "uv", "uv_f", "flip_vertices"),
 )
+FAMILY = {55: "an SMPL-X", 52: "an SMPL-H", 16: "a MANO", 5: "a FLAME", 35: "a SMAL"}  # by number of joints
+STAR_POSE_FEATURES = 93
 REMEDY = "give a body in SMPL layout with --smpl_path"
 
 
@@ -165,9 +167,10 @@ def load_body_model(path: str | Path) -> BodyModel:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"body model not found at {path}; {REMEDY}")
-    data = load_restricted_pickle(path) if path.suffix == ".pkl" else _read_npz(path)
+    data = load_restricted_pickle(path) if path.suffix.lower() == ".pkl" else _read_npz(path)
     if not isinstance(data, dict):
         raise UserError(f"{path} holds a {type(data).__name__}, not a body model; {REMEDY}")
+    _check_family(data, path)
     template = _array(data, "v_template", (None, 3), path)
     n = len(template)
     shapedirs = _array(data, "shapedirs", (n, 3, None), path)
@@ -228,6 +231,16 @@ def _array(data: dict, key: str, shape: tuple[int | None, ...], path: Path) -> n
     if value.dtype.kind not in "iuf" or not np.isfinite(value).all():
         raise UserError(f"{path}: '{key}' has values that are not finite numbers; {REMEDY}")
     return value
+
+
+def _check_family(data: dict, path: Path):
+    """UserError that names another body model of SMPL's family, which has the same keys in other shapes."""
+    tree, blend = np.shape(data.get("kintree_table")), np.shape(data.get("posedirs"))
+    name = FAMILY.get(tree[1]) if len(tree) == 2 else None
+    if tree == (2, NUM_JOINTS) and blend and blend[-1] == STAR_POSE_FEATURES:
+        name = "a STAR"
+    if name:
+        raise UserError(f"{path} is {name} body model ({tree[1]} joints), which is not supported; {REMEDY}")
 
 
 def _check_tree(table: np.ndarray, path: Path):

@@ -15,8 +15,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utils.arguments import input_file, output_file, script_parser
-from utils.checkpoint import read_checkpoint, write_checkpoint
-from utils.errors import UserError, exit_on_user_error
+from utils.checkpoint import read_checkpoint, unwrap_names, write_checkpoint
+from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import make_folder
 
 DROPPED = re.compile(r"smpl_handler\.")
@@ -65,7 +65,7 @@ def convert_key(key: str) -> str:
 
 def convert_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """All tensors of an SMPLer checkpoint, renamed, without those of the body model."""
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = unwrap_names(state)
     return {convert_key(key): value for key, value in state.items() if not DROPPED.match(key)}
 
 
@@ -105,7 +105,8 @@ def main():
     config = describe(state, num_vertices=6890)
     make_folder(args.output.parent)
     write_checkpoint(args.output, {"model": state, "config": config})
-    print(f"wrote {args.output}: {len(state)} tensors, {config['model_type']} with HRNet-{config['hrnet_type']}")
+    network = f"{config['model_type']} with HRNet-{config['hrnet_type']}"
+    print(f"wrote {printable(args.output)}: {len(state)} tensors, {network}")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,12 @@ from utils.process import print_once
 from utils.safe_load.limits import check_torch_file
 
 CONVERT = "python scripts/convert_smpler_checkpoint.py --input OLD.pt --output NEW.pt"
+# what DataParallel and torch.compile add to names of tensors
+WRAPPER_KEY = re.compile(r"^(module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
 # what SMPLer calls things and we do not
-SMPLER_KEY = re.compile(r"(module\.)?(SMPL_predictor|smpl_handler|init_query_layer_theta|transformer\.\d+)\.")
+SMPLER_KEY = re.compile(
+    r"(module\.|_orig_mod\.)*(SMPL_predictor|smpl_handler|init_query_layer_theta|transformer\.\d+)\."
+)
 # what a backbone checkpoint lacks, and what one without a graph lacks: that starts fresh
 TRANSFORMER_KEY = re.compile(r"(initial_tokens|blocks)\.")
 GRAPH_KEY = re.compile(r"blocks\.\d+\.(units\.\d+\.graph|joint_embedding)\.")
@@ -65,7 +69,7 @@ def write_checkpoint(path: str | Path, content: dict):
         content = {**content, "config": dict(content["config"])}  # an EasyDict is more than a weights-only reader loads
     with atomic_path(path) as temporary:
         try:
-            if path.suffix == ".safetensors":
+            if path.suffix.lower() == ".safetensors":
                 tensors = {key: value.contiguous() for key, value in content["model"].items()}
                 save_file(tensors, temporary, metadata={"config": json.dumps(content["config"])})
             else:
@@ -114,10 +118,10 @@ def read_checkpoint(path: str | Path) -> dict:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"checkpoint not found: {path}; check the path, or see the README for how to get or train one")
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         check_torch_file(path)
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 config = json.loads((file.metadata() or {}).get("config", "null"))
                 state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -143,7 +147,16 @@ def load_checkpoint(path: str | Path) -> dict:
             "(HRNet weights alone belong into pretrained/hrnet, see --backbone_weights)"
         )
     check_config(config, path)
-    return content
+    averages = {"ema": unwrap_names(content["ema"], path)} if _is_state(content.get("ema")) else {}
+    return {**content, "model": unwrap_names(state, path), **averages}
+
+
+def unwrap_names(state: dict[str, Tensor], source: str | Path = "the checkpoint") -> dict[str, Tensor]:
+    """Tensors without what DataParallel and torch.compile add to their names. UserError if two get one name."""
+    unwrapped = {WRAPPER_KEY.sub("", key): value for key, value in state.items()}
+    if len(unwrapped) < len(state):
+        raise UserError(f"{source} has tensors both with and without the prefix module. or _orig_mod.; save it again")
+    return unwrapped
 
 
 def load_model_weights(model: nn.Module, path: str | Path, expected_config: dict) -> dict:

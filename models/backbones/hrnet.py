@@ -86,7 +86,7 @@ def read_hrnet_weights(path: Path) -> dict[str, torch.Tensor]:
             "or use --backbone_weights imagenet or none"
         )
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             content = safetensors.torch.load_file(path)
         else:
             check_torch_file(path, allow=NUMPY_GLOBAL)

@@ -252,6 +252,32 @@ def test_wrong_bodies_are_refused_in_one_line(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("joints", "vertices", "features", "name"),
+    [(55, 60, 486, "SMPL-X"), (52, 50, 459, "SMPL-H"), (16, 40, 135, "MANO"), (24, 50, 93, "STAR")],
+)
+@pytest.mark.parametrize("suffix", [".PKL", ".npz"])
+def test_relatives_of_smpl_are_named(tmp_path, suffix, joints, vertices, features, name):
+    body = tiny_body(vertices) | {
+        "posedirs": np.zeros((vertices, 3, features)),
+        "kintree_table": np.zeros((2, joints), int),
+        "weights": np.full((vertices, joints), 1 / joints),
+    }
+    path = tmp_path / f"BODY{suffix}"
+    path.write_bytes(pickle.dumps(body)) if suffix == ".PKL" else np.savez(path, **body)
+    with pytest.raises(UserError, match=f"{name} body model .* is not supported; give a body in SMPL layout"):
+        load_body_model(path)
+
+
+def test_suffixes_have_no_case(tmp_path):
+    (tmp_path / "SMPL_MALE.PKL").write_bytes(pickle.dumps(tiny_body()))
+    np.savez(tmp_path / "a.npz", **tiny_body())
+    (tmp_path / "a.npz").rename(tmp_path / "SMPL_MALE.NPZ")
+    assert (
+        load_body_model(tmp_path / "SMPL_MALE.PKL").name == load_body_model(tmp_path / "SMPL_MALE.NPZ").name == "smpl"
+    )
+
+
 def test_damaged_files_are_refused(tmp_path):
     good = OPEN_BODY.read_bytes()
     noise = np.random.default_rng(0).bytes(5000)

@@ -56,6 +56,31 @@ def test_round_trip(tmp_path, suffix):
     assert os.listdir(tmp_path) == [path.name]  # no temporary file stays
 
 
+@pytest.mark.parametrize("suffix", [".pt", ".SAFETENSORS"])
+@pytest.mark.parametrize("wrap", ["module.{}", "_orig_mod.{}", "_orig_mod.module.{}", "module._orig_mod.{}"])
+def test_prefixes_of_wrappers_are_removed(tmp_path, wrap, suffix):
+    network, copy = Network(), Network()
+    path = tmp_path / f"a{suffix}"
+    state = {wrap.format(key): value for key, value in network.state_dict().items()}
+    write_checkpoint(path, {"model": state, "config": CONFIG})
+    load_model_weights(copy, path, CONFIG)
+    assert same_weights(network, copy)
+
+
+def test_names_of_a_compiled_part_and_of_averages_are_unwrapped(tmp_path):
+    network, copy = Network(), Network()
+    network.backbone = torch.compile(network.backbone)
+    state = nn.DataParallel(network).state_dict()
+    assert any("backbone._orig_mod." in key for key in state)
+    write_checkpoint(tmp_path / "a.pt", {"model": Network().state_dict(), "ema": state, "config": CONFIG})
+    load_model_weights(copy, tmp_path / "a.pt", CONFIG)
+    assert torch.equal(copy.regressor.weight, network.regressor.weight)
+    state["regressor.weight"] = torch.zeros(2, 4)
+    write_checkpoint(tmp_path / "a.pt", {"model": state, "config": CONFIG})
+    with pytest.raises(UserError, match="both with and without the prefix"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
 def test_half_precision_weights_load(tmp_path):
     network, copy = Network(), Network()
     content = {"model": {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}}

@@ -127,6 +127,6 @@ def file_links(results, name: str, image, overlay, people: list) -> list[str]:
 
 def _link(path: Path, name: str) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
-    kind = MEDIA_TYPES.get(path.suffix, "application/octet-stream")
+    kind = MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
     name = html.escape(name, quote=True)
     return f'<a style="margin-right: 1em" download="{name}" href="data:{kind};base64,{data}">{name}</a>'

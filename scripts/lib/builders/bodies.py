@@ -95,7 +95,7 @@ def _load(path: Path, keypoint_regressor: Path | None) -> PosedBody:
 
 def _joint_regressor(path: Path) -> np.ndarray:
     """(24, V) of a body file that `load_body_model` has read."""
-    if path.suffix == ".pkl":
+    if path.suffix.lower() == ".pkl":
         matrix = load_restricted_pickle(path)["J_regressor"]
         return np.asarray(matrix.toarray() if scipy.sparse.issparse(matrix) else matrix, np.float64)
     with np.load(path, allow_pickle=False) as file:
