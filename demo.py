@@ -12,10 +12,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from models.predictor import BATCH_SIZE, Predictor, load_network, load_predictor
+from utils.demo.boxes import read_boxes, warn_of_unused_boxes
 from utils.demo.films import collect_pictures, reconstruct_films
-from utils.demo.options import PHOTO_KINDS, check_output, parse_demo_args, read_boxes
+from utils.demo.options import PHOTO_KINDS, check_output, parse_demo_args
 from utils.demo.photo_results import PhotoResults
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, printable
 from utils.media.find import find_media, is_film, load_images, name_results
 from utils.media.images import count_frames
 from utils.person import Person
@@ -42,7 +43,7 @@ def main():
     refinements["flip_test"] = args.flip_test is not False
     predictor = load_predictor(*files, precision=args.precision, compile=args.compile, **refinements)
     where = f"{predictor.device} in {predictor.precision}"
-    print(f"network  on {where}, loaded in {time.perf_counter() - start:.1f} s; body: {predictor.body.name}")
+    print(f"network  on {where}, loaded in {time.perf_counter() - start:.1f} s; body: {printable(predictor.body.name)}")
     results = PhotoResults(predictor.faces, predictor.colors, predictor.body.name, args.renderer)
     if args.serve:
         from utils.demo.web_page import serve
@@ -55,6 +56,7 @@ def main():
 
             paths.append(record_webcam(args.webcam, Path(scratch) / "webcam.mp4", args.seconds))
         names = dict(zip(paths, name_results(paths), strict=True))
+        warn_of_unused_boxes(boxes, paths)
         boxes = {path: [args.bbox] if args.bbox else boxes.get(path.name, []) for path in paths}
         moving = [path for path in paths if path in films or is_film(path)]
         photos = [path for path in paths if path not in moving]
@@ -80,12 +82,11 @@ def reconstruct_photos(
                 waiting, predictor.reconstruct(pictures, detections, focals), strict=True
             ):
                 if (count := count_frames(path)) > 1:
-                    bar.write(f"note     {path.name}: the first of its {count} pictures is used")
+                    bar.write(f"note     {printable(path.name)}: the first of its {count} pictures is used")
                 written = results.write(args.output, names[path], image, people, kinds)
-                bar.write(
-                    f"person   {path.name}: {'; '.join(describe(person, bool(boxes[path])) for person in people)}"
-                )
-                bar.write("wrote    " + "\n         ".join(map(str, written)))
+                described = "; ".join(describe(person, bool(boxes[path])) for person in people)
+                bar.write(f"person   {printable(path.name)}: {described}")
+                bar.write("wrote    " + "\n         ".join(map(printable, written)))
                 bar.update()
             waiting.clear()
 

@@ -89,7 +89,7 @@ def _read_array(label: dict, name: str, size: int, required: bool = True, where:
         return None
     try:
         array = np.asarray(label[name], dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # JSON has integers beyond the range of float64
         array = np.empty(0)
     if array.size == size and (np.abs(array) <= LARGEST).all() and (required or array.any()):
         return array
@@ -104,7 +104,7 @@ def _flag(label: dict, name: str, where: str) -> bool:
     """A flag given as bool, number or list with one element; True if not given."""
     try:
         return bool(np.asarray(label.get(name, True), dtype=np.float64).any())
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise RowError(f"{where}: '{name}' is neither 0 nor 1; {REMEDY}") from error
 
 

@@ -28,7 +28,7 @@ def read_annotations(photos: Path) -> list[dict]:
         raise UserError(f"{path} not found; --photos names a folder with annotations.json and images/")
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}); write it again") from error
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path} is not a list of people; see python scripts/eval_photos.py --help")
@@ -38,7 +38,7 @@ def read_annotations(photos: Path) -> list[dict]:
             well_formed = box.shape == (4,) and box[2:].min() > 0 and isinstance(entry["image"], str)
             labels = np.array([entry["keypoints"][name] for name in LIMBS], float)
             well_formed = well_formed and labels.shape == (len(LIMBS), 3) and np.isfinite(labels).all()
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             well_formed = False
         if not well_formed:
             raise UserError(f"{path}: entry {number} lacks image, bbox or the 12 limb keypoints [x, y, v]; complete it")

@@ -46,7 +46,7 @@ from scripts.lib.joint_prior.embeddings import embed, read_embeddings, write_emb
 from scripts.lib.joint_prior.sets import MIN_SETS, parse_sets, read_sets, texts_hash
 from scripts.lib.joint_prior.tasks import PROMPTS, RELATIONS, Task, answer_schema, make_tasks
 from utils.arguments import Parser, default_path, input_file, number, output_file, script_parser
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import make_folder, write_text
 
 FOLDER = JOINT_PRIOR.with_suffix("")
@@ -59,7 +59,7 @@ def prompts(args: Namespace):
     tasks = make_tasks()
     make_folder(args.output.parent)
     write_text(args.output, "\n\n".join([tasks[0].system, *(task.prompt for task in tasks)]) + "\n")
-    print(f"wrote {args.output}: {len(tasks)} prompts")
+    print(f"wrote {printable(args.output)}: {len(tasks)} prompts")
 
 
 def ask(args: Namespace):
@@ -125,7 +125,7 @@ def encode(args: Namespace):
     make_folder(args.embeddings.parent)
     write_embeddings(args.embeddings, embeddings)
     joints, size = embeddings["embedding"].shape
-    print(f"wrote {args.embeddings}: {joints} joints, {size} numbers each, by {embeddings['encoder']}")
+    print(f"wrote {printable(args.embeddings)}: {joints} joints, {size} numbers each, by {embeddings['encoder']}")
     print(f"correlation of the similarities of one set with those of the other sets: {embeddings['consistency']:.3f}")
 
 
@@ -162,7 +162,7 @@ def build(args: Namespace):
     make_folder(args.output.parent)
     write_joint_prior(args.output, prior, provenance)
     print_agreement(agreements)
-    print(f"wrote {args.output}: {args.output.stat().st_size / 1024:.0f} KB from {len(sets)} answer sets")
+    print(f"wrote {printable(args.output)}: {args.output.stat().st_size / 1024:.0f} KB from {len(sets)} answer sets")
 
 
 def compare(args: Namespace):

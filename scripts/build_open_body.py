@@ -29,7 +29,7 @@ from scripts.lib.open_body.posing import (
 from scripts.lib.open_body.regressors import RegressorFitter, keypoint_regressors, kinematic_regressor
 from scripts.lib.open_body.source import MakeHuman, sample_adults
 from utils.arguments import default_path, number, output_file, script_parser
-from utils.errors import exit_on_user_error
+from utils.errors import exit_on_user_error, printable
 from utils.files import atomic_path, make_folder
 from utils.paths import OPEN_BODY
 from utils.skeleton import SMPL_FLIP, SMPL_PARENTS
@@ -139,7 +139,8 @@ def main():
         print(f"{name}: {value:.4f}")
     with atomic_path(args.output) as temporary:
         np.savez_compressed(temporary, **arrays)
-    print(f"wrote {args.output}: {len(arrays['v_template'])} vertices, {args.output.stat().st_size / 1e6:.2f} MB")
+    megabytes = args.output.stat().st_size / 1e6
+    print(f"wrote {printable(args.output)}: {len(arrays['v_template'])} vertices, {megabytes:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.human_mesh import HumanMeshDataset
 from datasets.locate import FILES, find_data_root
 from utils.arguments import number, output_file, script_parser
-from utils.errors import RowError, UserError, exit_on_user_error
+from utils.errors import RowError, UserError, exit_on_user_error, printable
 from utils.files import make_folder, write_text
 from utils.train.bad_row_log import LIMIT
 from utils.train.signals import leave_signals_to_parent
@@ -56,7 +56,7 @@ def check_set(rows: HumanMeshDataset, name: str, num_workers: int) -> list[dict]
         worker_init_fn=lambda _: leave_signals_to_parent(),
     )
     faults = []
-    with tqdm(total=len(rows), desc=name, unit=" rows", dynamic_ncols=True) as bar:
+    with tqdm(total=len(rows), desc=printable(name), unit=" rows", dynamic_ncols=True) as bar:
         for batch in loader:
             faults += [{"set": name, "row": bar.n + i, "why": why} for i, why in enumerate(batch) if why]
             bar.update(len(batch))
@@ -107,7 +107,7 @@ def main():
     for path, root in sets.items():
         rows = HumanMeshDataset(path, root=None if args.allow_outside_paths else root)
         found = check_set(rows, str(path), args.num_workers)
-        print(f"{path}: {describe(found, len(rows))}", flush=True)
+        print(f"{printable(path)}: {describe(found, len(rows))}", flush=True)
         faults += found
         unusable += [path] if len(found) > LIMIT * len(rows) else []
     if args.report:

@@ -28,7 +28,7 @@ from models.movenet import STAGES, MoveNet
 from utils.arguments import default_path, input_file, output_file, script_parser
 from utils.crop import IMAGENET_MEAN, IMAGENET_STD
 from utils.detect.movenet_decoder import decode_single_person
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import atomic_path, make_folder, write_text
 from utils.paths import MOVENET, PRETRAINED
 
@@ -268,7 +268,7 @@ def main():
     heatmaps, keypoints = check(model, graph, weights)
     print(f"network and graph agree: heatmaps to {heatmaps:.1e}, keypoints to {keypoints:.1e} of the image")
     write(state, graph, args.output)
-    print(f"wrote {args.output} ({args.output.stat().st_size / 1e6:.1f} MB) and {LICENSE.name} beside it")
+    print(f"wrote {printable(args.output)} ({args.output.stat().st_size / 1e6:.1f} MB) and {LICENSE.name} beside it")
 
 
 if __name__ == "__main__":

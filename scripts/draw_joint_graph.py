@@ -28,7 +28,7 @@ from models.predictor import Predictor, load_predictor
 from scripts.lib.joint_graph_figure import GraphOfPerson, draw_graph, draw_prior
 from utils.arguments import input_file, number, output_file, script_parser
 from utils.checkpoint import load_checkpoint
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import make_folder
 from utils.media.images import load_image
 from utils.network_config import JOINT_PRIORS
@@ -128,7 +128,7 @@ def main():
         draw_prior_alone(args.prior, args.prior_file, args.prior_seed, args.output)
     else:
         draw_network(args.checkpoint, args.images, args.block, args.output)
-    print(f"wrote {args.output}")
+    print(f"wrote {printable(args.output)}")
 
 
 if __name__ == "__main__":

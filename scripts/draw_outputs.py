@@ -15,7 +15,7 @@ from models.predictor import Predictor, load_predictor
 from scripts.lib.keypoint_sheets import write_jpeg
 from utils.arguments import output_file, script_parser
 from utils.demo.photo_results import VIEWS
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import make_folder
 from utils.media.find import find_media
 from utils.media.images import load_image
@@ -65,7 +65,7 @@ def main():
     predictor = load_predictor(args.checkpoint)
     rows = [draw(predictor, path) for path in paths]
     write_jpeg(args.output, np.vstack(rows)[..., ::-1])
-    print(f"wrote {args.output}")
+    print(f"wrote {printable(args.output)}")
 
 
 if __name__ == "__main__":

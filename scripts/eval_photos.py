@@ -30,7 +30,7 @@ from utils.arguments import Parser, script_parser
 from utils.camera import Crop
 from utils.crop import crop_image, normalize
 from utils.detect.movenet_decoder import decode_argmax, decode_single_person, to_crop_frame
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import make_folder, write_text
 from utils.media.images import load_image, save_image
 from utils.metrics import pck
@@ -187,7 +187,7 @@ def main():
     report |= evaluate(entries, predict)
     write_text(args.output, json.dumps(report, indent=1))
     print_report(report)
-    print(f"wrote {args.output}")
+    print(f"wrote {printable(args.output)}")
     if args.overlays:
         measured = [i for i, row in enumerate(report["images"]) if row["count"]]
         worst = sorted(measured, key=lambda i: report["images"][i]["mean_error"], reverse=True)[:NUM_OVERLAYS]
@@ -201,7 +201,7 @@ def main():
             save_image(
                 args.overlays / f"{rank:02d}_{Path(entries[i]['image']).stem}.jpg", np.concatenate(panels, axis=1)
             )
-        print(f"drew {len(worst)} people into {args.overlays}")
+        print(f"drew {len(worst)} people into {printable(args.overlays)}")
 
 
 if __name__ == "__main__":

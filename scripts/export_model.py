@@ -33,7 +33,7 @@ from models.mesh_recovery import MeshRecovery
 from models.predictor import load_network
 from utils.arguments import output_file, script_parser
 from utils.crop import crop_image, normalize
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import atomic_path
 from utils.media.images import load_image
 from utils.paths import SAMPLES
@@ -76,7 +76,7 @@ def export(model: MeshRecovery, path: Path) -> dict[str, float]:
             network, (images[:2],), dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1, max=4096)}}
         )
         with atomic_path(path) as temporary:
-            run = write_onnx(program, temporary) if path.suffix == ".onnx" else write_pt2(program, temporary)
+            run = write_onnx(program, temporary) if path.suffix.lower() == ".onnx" else write_pt2(program, temporary)
             differences = compare(run, NamedOutputs(model.eval()), images)
             wrong = {name: value for name, value in differences.items() if not value < TOLERANCE}  # or nan
             if wrong:
@@ -90,7 +90,7 @@ def export(model: MeshRecovery, path: Path) -> dict[str, float]:
 
 def check_packages(path: Path):
     """UserError if a package for this kind of file is missing."""
-    for name in ("onnx", "onnxruntime", "onnxscript") if path.suffix == ".onnx" else ():
+    for name in ("onnx", "onnxruntime", "onnxscript") if path.suffix.lower() == ".onnx" else ():
         if importlib.util.find_spec(name) is None:
             raise UserError(f"ONNX needs the package {name}: pip install -r requirements-export.txt")
 
@@ -153,7 +153,8 @@ def main():
     differences = export(model, args.output)
     listed = ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items())
     print(f"largest differences from the network: {listed}")
-    print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.0f} MB, contains the body {model.body_model.name}")
+    megabytes = args.output.stat().st_size / 1e6
+    print(f"wrote {printable(args.output)}: {megabytes:.0f} MB, contains the body {printable(model.body_model.name)}")
     if model.body_model.name != "open_body":
         print("the licence of this body applies to the file")
 

@@ -18,7 +18,7 @@ from models.build import build_network
 from models.movenet import load_movenet
 from utils.arguments import number, output_file, script_parser
 from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weights, to_eight_bits, write_checkpoint
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import make_folder
 from utils.network_config import complete_config
 from utils.paths import MOVENET, OPEN_BODY
@@ -81,7 +81,7 @@ def main():
     # Scales stay float32: there are few, and their errors would add to those of the 8-bit numbers.
     state = {key: v.half() if v.is_floating_point() and key in state else v for key, v in packed.items()}
     write_checkpoint(args.output, {"model": state, "config": config})
-    print(f"wrote {args.output}: {len(state)} tensors, {args.output.stat().st_size / 1e6:.1f} MB")
+    print(f"wrote {printable(args.output)}: {len(state)} tensors, {args.output.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.synthetic import SyntheticDataset
 from datasets.tsv import TSVWriter, write_composite
 from utils.arguments import add_assets_flag, default_path, input_file, number, output_folder, script_parser
-from utils.errors import exit_on_user_error
+from utils.errors import exit_on_user_error, printable
 from utils.paths import OPEN_BODY
 
 COMPOSITE = "Tax-H36m-coco40k-Muco-UP-Mpii/train.yaml"
@@ -55,7 +55,7 @@ def write_set(yaml_file: Path, dataset: SyntheticDataset, rows: range, num_worke
         else:
             pool, drawn = None, map(draw, rows)
         try:
-            for key, image, label, size in tqdm(drawn, total=len(rows), desc=str(yaml_file), disable=None):
+            for key, image, label, size in tqdm(drawn, total=len(rows), desc=printable(yaml_file), disable=None):
                 writer.add(key, image, label, size, size)
         finally:
             if pool is not None:

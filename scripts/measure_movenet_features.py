@@ -15,7 +15,7 @@ from datasets.synthetic import SyntheticDataset
 from models.backbones.movenet import PARTS
 from models.movenet import MoveNet, load_movenet
 from utils.arguments import default_path, number, output_file, script_parser
-from utils.errors import exit_on_user_error
+from utils.errors import exit_on_user_error, printable
 from utils.files import atomic_path, make_folder
 from utils.paths import MOVENET, MOVENET_STATISTICS, OPEN_BODY
 
@@ -46,7 +46,7 @@ def main():
     statistics = measure(load_movenet(MOVENET), torch.stack([row["image"] for row in people]))
     with atomic_path(args.output) as temporary:
         save_file({name: value.contiguous() for name, value in statistics.items()}, temporary)
-    print(f"wrote {args.output}: {sum(value.shape[1] for value in statistics.values())} channels")
+    print(f"wrote {printable(args.output)}: {sum(value.shape[1] for value in statistics.values())} channels")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,27 @@ import functools
 import re
 import sys
 
+# control characters could change the terminal or the order of the text; lone surrogates cannot be written as UTF-8
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object, keep: str = "") -> str:
+    """Text in which control characters and undecodable bytes are escaped, as in a Python string; `keep` stays.
+
+    For names from files and the command line, which may contain terminal escape sequences.
+    """
+
+    def escape(match: re.Match) -> str:
+        return match[0] if match[0] in keep else match[0].encode("unicode_escape").decode("ascii")
+
+    return _UNPRINTABLE.sub(escape, str(text))
+
 
 class UserError(Exception):
-    """Bad input. The message is one line: what is wrong, where, and what to do."""
+    """Bad input. The message is one line: what is wrong, where, and what to do. Names in it become printable."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(printable(message, keep="\n"))
 
 
 class RowError(UserError):
@@ -20,7 +38,7 @@ def exit_with(error: UserError | str):
     message = " ".join(
         line.strip() for line in message.strip().splitlines()
     )  # a library's message may have several lines
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    print(f"error: {printable(message)}", file=sys.stderr, flush=True)
     sys.exit(2)
 
 

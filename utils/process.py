@@ -11,7 +11,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from utils.errors import UserError
+from utils.errors import UserError, printable
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,9 +35,9 @@ def is_main() -> bool:
 
 
 def print_once(text: str):
-    """Print on rank 0 only; flushed, so that a pipe gets the line at once."""
+    """Print on rank 0 only, see `printable`; flushed, so that a pipe gets the line at once."""
     if is_main():
-        print(text, flush=True)
+        print(printable(text, keep="\n"), flush=True)
 
 
 def choose_device(device: str = "auto") -> torch.device:

@@ -24,7 +24,7 @@ from datasets.builders.sheet import write_contact_sheet
 from datasets.labels import format_label
 from datasets.tsv.writer import EncodedRow, encode_row
 from utils.camera import Perspective
-from utils.errors import UserError
+from utils.errors import UserError, printable
 from utils.files import write_text
 
 VERSION = 1  # of the rows that this code writes; a set of another version is built again
@@ -71,17 +71,17 @@ def build_set(
     fingerprint = {"version": VERSION, "reader": reader.fingerprint(), "units": len(units), "body": bodies.describe()}
     report_file = yaml_file.with_suffix(".report.json")
     if not options.overwrite and _is_built(yaml_file, report_file, fingerprint):
-        print(f"{yaml_file} is there already, from the same files; --overwrite builds it again", flush=True)
+        print(f"{printable(yaml_file)} is there already, from the same files; --overwrite builds it again", flush=True)
         return _read_report(yaml_file, bodies, reader)
     with GrowingSet(yaml_file, fingerprint) as growing:
         left = units[growing.done :]
         _check_disk(yaml_file, left)
         if growing.done:
-            print(f"{yaml_file}: resume after {growing.count} rows", flush=True)
+            print(f"{printable(yaml_file)}: resume after {growing.count} rows", flush=True)
         bar = tqdm(
             total=sum(unit.rows for unit in units),
             initial=sum(unit.rows for unit in units[: growing.done]),
-            desc=str(yaml_file),
+            desc=printable(yaml_file),
             unit=" rows",
             disable=options.quiet or None,
             dynamic_ncols=True,
@@ -125,7 +125,8 @@ def _check_disk(yaml_file: Path, units: list[Unit]):
     rows = sum(unit.rows for unit in units)
     total = rows * ((need / known if known else 2e5) * 4 / 3 + LABEL_BYTES)
     free = shutil.disk_usage(yaml_file.parent).free
-    print(f"{yaml_file}: up to {rows} rows, about {total / 1e9:.2f} GB; {free / 1e9:.1f} GB are free", flush=True)
+    space = f"about {total / 1e9:.2f} GB; {free / 1e9:.1f} GB are free"
+    print(f"{printable(yaml_file)}: up to {rows} rows, {space}", flush=True)
     if total > free:
         raise UserError(
             f"{yaml_file.parent} has {free / 1e9:.1f} GB free, the set needs about {total / 1e9:.1f} GB; "

@@ -16,7 +16,7 @@ def numbers(value, shape: tuple[int, ...], name: str) -> np.ndarray:
     """value, however nested -> float64 array of this shape; BadEntry where it has other or nonfinite numbers."""
     try:
         array = np.array(value, np.float64)  # a copy: what a pickle holds cannot be written to
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BadEntry(f"'{name}' is not numbers", f"{type(value).__name__}") from None
     if array.size != np.prod(shape):
         raise BadEntry(f"'{name}' has another shape", f"{array.shape}, expected {shape}")

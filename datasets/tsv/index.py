@@ -82,9 +82,11 @@ def read_numbers(path: Path) -> np.ndarray:
     """Read a text file of integers, one row per line -> (N, columns) int64."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy warns about empty files
+            warnings.filterwarnings("ignore", "loadtxt: input contained no data")
+            # numpy would cut off the digits after a point, with this warning alone
+            warnings.filterwarnings("error", category=DeprecationWarning)
             return np.loadtxt(path, dtype=np.int64, comments=None, ndmin=2)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; {REMEDY}") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a list of integers ({error}); delete it or {REMEDY}") from error
+    except (OSError, ValueError, OverflowError, DeprecationWarning) as error:
+        raise UserError(f"{path} is not a list of integers ({str(error)[:200]}); delete it or {REMEDY}") from error

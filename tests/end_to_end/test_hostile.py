@@ -1,12 +1,16 @@
 """Every file of tests/helpers/hostile.py is refused in one line: nothing runs, nothing large is reserved."""
 
+import json
 import os
 import resource
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import demo
+import main
 from datasets.human_mesh import HumanMeshDataset
 from datasets.poses.library import load_pose_library
 from datasets.synthetic.person.body import Body
@@ -14,9 +18,10 @@ from models.body_model import load_body_model
 from models.joint_prior import read_joint_prior
 from tests import fuzz
 from tests.helpers import hostile
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import load_checkpoint, write_checkpoint
+from utils.demo.boxes import read_boxes, warn_of_unused_boxes
 from utils.errors import UserError
-from utils.paths import ROOT
+from utils.paths import DEFAULT_CHECKPOINT, ROOT
 from utils.safe_load import limits as archive_limits
 
 ROOM = 400 << 20  # bytes that reading a small file may take
@@ -72,6 +77,88 @@ def test_sets(refuses, tmp_path, kind):
     assert str(yaml_file.parent) in message
     if "path" in kind or kind in ("list of files", "yaml linelist"):
         assert "--allow_outside_paths" in message
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["center", "scale", "2d_joints", "3d_joints", "pose", "betas", "has_2d_joints", "has_3d_joints", "has_smpl"],
+)
+def test_an_integer_beyond_floats_is_a_bad_row_in_every_field(refuses, tmp_path, name):
+    yaml_file = hostile.make_set(tmp_path)
+    labels = yaml_file.with_name("a.label.tsv")
+    key, text = labels.read_text().split("\t")
+    label = json.loads(text)[0] | {"has_3d_joints": 1}
+    single = name.startswith("has") or name == "scale"
+    label[name] = 10**400 if single else [10**400, *np.ravel(label[name])[1:].tolist()]
+    labels.write_text(f"{key}\t{json.dumps([label])}\n")
+    assert f"'{name}'" in refuses(lambda path: HumanMeshDataset(path)[0], yaml_file)
+
+
+@pytest.mark.parametrize("text", ["0.5", "0\n1.5", "1e0", "9" * 401, "nan", "0x1"])
+def test_a_list_of_rows_has_integers_only(refuses, tmp_path, text):
+    yaml_file = hostile.make_set(tmp_path, size=2)
+    yaml_file.with_name("a.linelist.tsv").write_text(f"{text}\n")
+    assert "a.linelist.tsv is not a list of integers" in refuses(HumanMeshDataset, yaml_file)
+
+
+BOXES = {
+    "digits.json": '{"a.png": [[1, 2, 3, %s]]}' % ("9" * 401),
+    "more digits.json": '{"a.png": [[1, 2, 3, %s]]}' % ("9" * 5000),
+    "digits.csv": "a.png,1,2,3," + "9" * 401,
+    "depth.json": "[" * 100_000,
+    "deep.json": '{"a.png":' * 100_000,
+    "field.csv": "a.png,1,2,3," + "9" * 200_000,
+    "name.csv": "a" * 200_000 + ",1,2,3,4",
+    "nan.json": '{"a.png": [[1, 2, NaN, 4]]}',
+    "infinite.csv": "a.png,inf,2,3,4",
+    "negative.csv": "a.png,1,2,-3,4",
+    "far.json": '{"a.png": [[1e300, 2, 3, 4]]}',
+    "short.csv": "a.png,1,2,3",
+    "list.json": "[[1, 2, 3, 4]]",
+    "number.json": '{"a.png": 3}',
+    "text.json": '{"a.png": "1234"}',
+}
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_boxes(refuses, tmp_path, name):
+    (tmp_path / name).write_text(BOXES[name])
+    message = refuses(read_boxes, tmp_path / name)
+    assert f"--boxes {tmp_path / name}" in message and "rows name,x,y,w,h" in message
+
+
+def test_boxes_of_files_that_are_not_inputs_are_named(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("a.png,1,2,3,4\nb\x1b[31m.png,1,2,3,4\n")
+    warn_of_unused_boxes(read_boxes(tmp_path / "a.csv"), [Path("in/a.png")])
+    assert capsys.readouterr().err.startswith("warning: --boxes names b\\x1b[31m.png, not among the inputs")
+    warn_of_unused_boxes(read_boxes(tmp_path / "a.csv"), [Path("in/a.png"), Path("b\x1b[31m.png")])
+    assert capsys.readouterr().err == ""
+
+
+HOSTILE_CONFIGS = [{"num_transformers": value} for value in (10**9, "3", 2.5, [3], float("nan"), 10**400)] + [
+    {"graph": ["full"]},
+    {"num_vertices": 10**12},
+]
+
+
+@pytest.mark.parametrize("command", [demo.main, main.main], ids=["demo", "main"])
+@pytest.mark.parametrize("change", HOSTILE_CONFIGS, ids=lambda change: repr(change)[:30])
+def test_a_hostile_configuration_ends_both_commands_in_one_line(
+    refuses, tmp_path, monkeypatch, capsys, command, change
+):
+    path = tmp_path / "a.safetensors"
+    content = load_checkpoint(DEFAULT_CHECKPOINT)
+    write_checkpoint(path, {"model": content["model"], "config": content["config"] | change})
+    flags = [f"--load_checkpoint={path}", "--device=cpu"]
+    flags += ["--img_path=samples/im01.png", f"--output={tmp_path}"] if command is demo.main else []
+    flags += ["--data_mode=synthetic", "--backbone=movenet", f"--log_root={tmp_path}"] if command is main.main else []
+    monkeypatch.setattr("sys.argv", ["command", *flags])
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as stop:
+        command()
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1 and len(error) < 500
+    assert str(path) in error and next(iter(change)) in error
 
 
 def test_outside_paths_may_be_allowed(tmp_path):

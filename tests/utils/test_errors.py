@@ -2,7 +2,7 @@
 
 import pytest
 
-from utils.errors import RowError, UserError, exit_on_user_error
+from utils.errors import RowError, UserError, exit_on_user_error, printable
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,22 @@ def test_one_line_and_exit_code_2(capsys, error, line):
         main()
     printed = capsys.readouterr()
     assert stop.value.code == 2 and printed.err == line + "\n" and printed.out == "before\n"
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a\rb", "\x9b2J", "\u202egnp.exe", "caf\udce9", "\x00", "bell\x07"])
+def test_names_never_control_the_terminal(capsys, name):
+    @exit_on_user_error
+    def main():
+        raise UserError(f"{name}.png is not a picture")
+
+    with pytest.raises(SystemExit):
+        main()
+    printed = capsys.readouterr().err
+    assert printed == f"error: {printable(name)}.png is not a picture\n"
+    assert printable(name).isprintable() and printable(name).encode("utf-8")
+
+
+def test_printable_names_stay_as_they_are():
+    for name in ("a b.png", "\u00e9t\u00e9/\u7167\u7247 \U0001f9cd.jpg", "C:\\folder\\a.png"):
+        assert printable(name) == name
+    assert printable("a\nb", keep="\n") == "a\nb" and printable("a\nb") == "a\\nb"

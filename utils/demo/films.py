@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from utils.camera import Focal
 from utils.demo.options import VIDEO_KINDS
-from utils.errors import UserError
+from utils.errors import UserError, printable
 from utils.media.find import is_film
 
 if TYPE_CHECKING:  # photographs do not need the libraries of films
@@ -43,7 +43,7 @@ def reconstruct_films(
             written = worker.write(
                 films.get(path) or open_film(path), args.output, names[path], kinds, boxes[path], focal
             )
-            print("wrote    " + "\n         ".join(map(str, written)))
+            print("wrote    " + "\n         ".join(map(printable, written)))
         except UserError as error:
             failures.append(error)
     return failures

@@ -1,8 +1,6 @@
 """Command line of demo.py, and checks of it before any work."""
 
 import argparse
-import csv
-import json
 import os
 from pathlib import Path
 
@@ -133,27 +131,6 @@ def parse_kinds(text: str) -> tuple[str, ...]:
 
 # names that argparse shows in "invalid ... value"
 parse_bbox.__name__, parse_kinds.__name__ = "x,y,width,height", f"list out of {','.join(KINDS)},all:"
-
-
-def read_boxes(path: Path) -> dict[str, list[Box]]:
-    """File name -> its people's boxes, from JSON {name: [[x, y, w, h], ...]} or CSV rows name,x,y,w,h."""
-    form = "give .json {name: [[x, y, w, h], ...]} or .csv with rows name,x,y,w,h"
-    boxes: dict[str, list[Box]] = {}
-    try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix.lower() == ".json":
-            rows = [(name, *box) for name, several in json.loads(text).items() for box in several]
-        else:
-            rows = [row for row in csv.reader(text.splitlines()) if row]
-            rows = rows[1:] if rows and rows[0][1:2] == ["x"] else rows  # a header
-        for name, *box in rows:
-            x, y, width, height = (float(value) for value in box)
-            boxes.setdefault(Path(name).name, []).append((x, y, width, height))
-    except OSError as error:
-        raise UserError(f"--boxes {path} cannot be read ({error.strerror}): {form}") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"--boxes {path} is not a list of boxes: {form}") from error
-    return boxes
 
 
 def check_output(folder: Path, names: list[str], inputs: list[Path]):

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from utils.camera import Focal, default_focal
 from utils.demo.film_person import PersonInFilm
 from utils.demo.watch import Watcher
-from utils.errors import UserError
+from utils.errors import UserError, printable
 from utils.export.records import save_json, save_npz
 from utils.export.rig import save_bvh, save_rigged_glb
 from utils.media.clock import rate_of
@@ -52,7 +52,7 @@ class VideoResults:
         smooth = [track.smooth(times, self.smooth) for track in tracks]
         people = [PersonInFilm(self.predictor, track, height, width, focal) for track in smooth]
         for number, person in enumerate(people, 1):
-            print(f"found    {film.path.name}: {person.describe(number)}")
+            print(f"found    {printable(film.path.name)}: {person.describe(number)}")
         folder.mkdir(parents=True, exist_ok=True)
         written = []
 
@@ -79,7 +79,8 @@ class VideoResults:
         """Write the overlay video: the frames' own times, the film's own sound."""
         options = RenderOptions(self.renderer, supersampling=1)
         sound = film if isinstance(film, VideoFile) else None
-        bar = tqdm(film.frames(), total=len(film.times), desc=f"{film.path.name}: draw", unit="frame", disable=None)
+        name = f"{printable(film.path.name)}: draw"
+        bar = tqdm(film.frames(), total=len(film.times), desc=name, unit="frame", disable=None)
         with write_video(path, film.info.rate, sound) as add:
             for number, (image, time) in enumerate(bar):
                 bodies = [person.vertices(number) for person in people if person.is_drawn(number)]

@@ -17,6 +17,7 @@ from utils.detect.person_finder import DetectedPerson
 from utils.detect.pieces import ONE_BODY, join_pieces, long_enough
 from utils.detect.shots import find_cuts
 from utils.detect.tracker import Tracker, overlap
+from utils.errors import printable
 from utils.media.film import Film
 from utils.media.video import Frame
 from utils.person import Box
@@ -59,7 +60,7 @@ class Watcher:
     def _forwards(self):
         tracker = Tracker(self.predictor.finder, self.max_people, self.predictor.device, self.boxes)
         name, total = self.film.path.name, self.film.info.frames
-        with tqdm(total=total, desc=f"{name}: watch", unit="frame", disable=None) as bar:
+        with tqdm(total=total, desc=f"{printable(name)}: watch", unit="frame", disable=None) as bar:
             frames = self._with_cuts()
             while chunk := list(islice(frames, CHUNK)):
                 visible = []

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from utils.errors import UserError
+from utils.errors import UserError, printable
 from utils.process import rank
 
 LIMIT = 0.01  # largest share of bad rows
@@ -44,7 +44,7 @@ class BadRowLog:
             return
         self.known.add((name, row))
         if len(self.known) <= SHOWN or not self.path:
-            print(f"{name}: row left out: {why}", flush=True)
+            print(f"{name}: row left out: {printable(why)}", flush=True)
         if self.path:
             try:
                 with self.path.open("a", encoding="utf-8") as file:

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from utils.checkpoint import load_checkpoint, write_checkpoint
-from utils.errors import UserError
+from utils.errors import UserError, printable
 from utils.files import atomic_path
 from utils.process import is_main
 from utils.train.distributed import any_rank, from_rank_zero
@@ -46,7 +46,8 @@ class CheckpointFolder:
             if reason is None:
                 found = path
                 break
-            print(f"warning: {path} is damaged or incomplete ({reason}); using the one before it", flush=True)
+            damage = printable(f"{path} is damaged or incomplete ({reason})")
+            print(f"warning: {damage}; using the one before it", flush=True)
         else:
             found = None
         name = from_rank_zero(found.name if found else "")

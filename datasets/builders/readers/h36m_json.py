@@ -116,7 +116,7 @@ class Human36MJson:
                 place = _place(image)
                 if int(image["frame_idx"]) % self.every or (self.cameras and int(image["cam_idx"]) not in self.cameras):
                     continue
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 chosen.append((subject, image, None))  # dropped when it is read
                 continue
             if place not in subject["joints"]:
@@ -251,7 +251,7 @@ def _find(nested: dict, place: tuple[str, str, str]):
 def _compact(value):
     try:
         return np.asarray(value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return value
 
 

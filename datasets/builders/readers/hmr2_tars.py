@@ -148,5 +148,5 @@ def _loss(person: dict) -> float:
     loss = list(loss.values()) if isinstance(loss, dict) else loss
     try:
         return float(np.nanmax(np.asarray(loss, np.float64)))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0

@@ -107,5 +107,5 @@ class MuCo:
 def _depth(annotation: dict) -> float:
     try:
         return float(annotation["keypoints_cam"][PELVIS][2])
-    except (KeyError, TypeError, IndexError, ValueError):
+    except (KeyError, TypeError, IndexError, ValueError, OverflowError):
         return float("inf")

@@ -10,7 +10,7 @@ from datasets.human_mesh import HumanMeshDataset
 from scripts.check_dataset import check_set, describe
 from scripts.lib.builders.bodies import load_bodies
 from utils.arguments import Parser, input_file, number, output_folder, script_parser
-from utils.errors import UserError
+from utils.errors import UserError, printable
 from utils.files import write_text
 
 
@@ -69,7 +69,7 @@ def _build_all(sets: dict[str, Reader], bodies: Bodies, args: Namespace, notes: 
         write_text(yaml_file.with_suffix(".report.txt"), text + "\n")
         rows = HumanMeshDataset(yaml_file)
         faults = check_set(rows, f"check {name}", min(args.num_workers, 4) if args.num_workers > 1 else 0)
-        print(f"{yaml_file}: {describe(faults, len(rows))}", flush=True)
+        print(f"{printable(yaml_file)}: {describe(faults, len(rows))}", flush=True)
         if faults:
             problems.append(f"{yaml_file}: {len(faults)} rows cannot be used, first: {faults[0]['why']}")
         problems += [f"{yaml_file}: {problem}" for problem in report.problems]
