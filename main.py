@@ -19,6 +19,7 @@ from models.body_model import BodyModel
 from models.build import build_model, config_from_args, name_keypoint_regressor, take_choices
 from models.criterion import Criterion
 from models.features import network_input
+from models.inference.cost import describe_cost
 from models.inference.evaluate import describe_refinements, evaluate, inference_network
 from utils.checkpoint import find_checkpoint, load_checkpoint, load_weights
 from utils.errors import UserError, exit_on_user_error
@@ -33,6 +34,7 @@ from utils.train.distributed import (
     any_rank,
     data_parallel,
     from_rank_zero,
+    mean_over_ranks,
     process_group,
     report_error_once,
     seed_everything,
@@ -43,9 +45,11 @@ from utils.train.distributed import (
 from utils.train.logger import Logger, progress, report_metrics
 from utils.train.nonfinite import NonfiniteLog
 from utils.train.optimizer import RunningAverage, build_optimizer, lr_factor, set_lr
+from utils.train.provenance import provenance
 from utils.train.run_lock import RunLock
 from utils.train.run_state import RunState
 from utils.train.signals import Interrupt
+from utils.train.speed import Speed
 from utils.train.update import Update
 
 refinements = attrgetter("fit_keypoints", "flip_test", "quarter_turns")
@@ -136,13 +140,15 @@ def prepare_training(args: Namespace, model, criterion, checkpoints, newest, che
     if newest:
         state.restore(checkpoint, newest, vars(args), device)
     config = config_from_args(args, model.body_model)
+    if is_main():
+        print_once(describe_cost(model))
     # The plain backbone model uses only the coarsest map, so the last fusions of the finer maps get no gradient
     model = data_parallel(model, find_unused_parameters=args.model_type == "backbone")
     if args.compile:
         model.compile()  # in place: parameter names stay, and communication still overlaps the backward pass
     folder = args.log_root / args.exp_name
     lock = RunLock(folder)
-    logger = Logger(folder, vars(args), fresh=newest is None)
+    logger = Logger(folder, vars(args) | {"run": provenance()}, fresh=newest is None)
     nonfinite, bad_rows = NonfiniteLog(folder, args.max_not_finite), BadRowLog(folder)
     checkpoints.resume_from(newest)
     logger.resume_from(state.epochs_done, state.global_step)
@@ -207,6 +213,7 @@ def train_one_epoch(run: TrainingRun) -> bool:
     run.model.train(), run.criterion.train()
     state.prepare_random(args.seed)
     sampler.set_epoch(state.epoch, first_batch=state.step)
+    speed = Speed(args.batch_size * world_size(), state.step)
     batches, stop = progress(run.loader, f"epoch {state.epoch}", done=state.step), False
     for batch in on_device(run.bad_rows.filter(batches, "the training set", len(sampler)), run.device):
         step = state.global_step
@@ -218,8 +225,11 @@ def train_one_epoch(run: TrainingRun) -> bool:
         state.step += 1
         stop = run.stop(run.interrupted())
         run.nonfinite.add(outcome.nonfinite, step, losses, batch)
+        if step % args.summary_steps == 0:
+            mean = mean_over_ranks(torch.stack([*losses.values(), outcome.norm])).tolist()
+            values = dict(zip([*losses, "gradient_norm"], mean, strict=True))
+            values |= {"lr": args.lr * factor, "samples_per_second": speed(state.step)}
         if step % args.summary_steps == 0 and is_main():
-            values = dict(zip(losses, torch.stack([*losses.values()]).tolist(), strict=True))
             batches.set_postfix_str(f"loss {values['loss']:.2f}")
             run.logger.scalars("train", values, step)
             if "image" in part:
@@ -264,7 +274,9 @@ def describe_protocol(args, body_model) -> dict[str, str]:
     """How the numbers of an evaluation were computed."""
     people = f"the fixed {'test' if args.eval_only else 'validation'} people"
     protocol = {
-        "data": f"{args.data_mode}, {FILES.get(args.data_mode, {}).get('val', people)}",
+        "data": f"the first {args.overfit} samples of training"
+        if args.overfit
+        else f"{args.data_mode}, {FILES.get(args.data_mode, {}).get('val', people)}",
         "body": _body(body_model),
         "joints": f"J14 of the mesh by {name_keypoint_regressor(args, body_model)}, against labelled 3D keypoints",
         "alignment": "MPJPE middle of the hips, PA-MPJPE similarity transform, MPVPE J17 pelvis",

@@ -19,11 +19,29 @@ from utils.train.signals import leave_signals_to_parent
 def build_dataset(args: Namespace, split: str) -> Dataset:
     """The data set of `args.data_mode` for split "train" (augmented) or "val", at most args.limit_val rows of it.
 
-    Uses args.data_root and args.seed. Synthetic people of "val" are those of the test split with --eval_only.
+    Uses args.data_root and args.seed. Synthetic people of "val" are those of the test split with --eval_only. With
+    args.overfit, both splits are the first so many training samples.
     """
+    if args.overfit:
+        return Samples(_build_dataset(args, "train"), args.overfit)
     dataset = _build_dataset(args, split)
     limited = split == "val" and args.limit_val and args.limit_val < len(dataset)
     return Subset(dataset, range(args.limit_val)) if limited else dataset
+
+
+class Samples(Dataset):
+    """The first samples of a data set, read once and kept in memory."""
+
+    def __init__(self, dataset: Dataset, num_samples: int):
+        if num_samples > len(dataset):
+            raise UserError(f"--overfit {num_samples}: the training set has {len(dataset)} samples only")
+        self.rows = [dataset[i] for i in range(num_samples)]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict:
+        return dict(self.rows[index])
 
 
 def _build_dataset(args: Namespace, split: str) -> Dataset:
@@ -34,7 +52,8 @@ def _build_dataset(args: Namespace, split: str) -> Dataset:
         from datasets.synthetic.dataset import SyntheticDataset  # imports numba, which other modes do not need
 
         if split == "train":
-            return SyntheticDataset(body_file=OPEN_BODY, split="train", seed=args.seed, num_samples=args.num_samples)
+            options = {"seed": args.seed, "num_samples": args.num_samples, "augment": not args.no_augment}
+            return SyntheticDataset(body_file=OPEN_BODY, split="train", **options)
         # the same people for every --seed; a model must not be chosen on the test people
         return SyntheticDataset(body_file=OPEN_BODY, split="test" if args.eval_only else "val", seed=0)
     file = FILES[args.data_mode].get(split)
@@ -43,7 +62,7 @@ def _build_dataset(args: Namespace, split: str) -> Dataset:
     root, train = find_data_root(args.data_root, file), split == "train"
     return HumanMeshDataset(
         root / file,
-        augment=train,
+        augment=train and not args.no_augment,
         seed=args.seed if train else 0,
         root=None if args.allow_outside_paths else root.absolute(),
         with_smpl_joints=args.data_mode == "emdb",

@@ -60,6 +60,7 @@ def build_model(options: Namespace | EasyDict) -> tuple[MeshRecovery, Criterion]
         backbone_weights=options.backbone_weights,
         data_mode=options.data_mode,
         dropout=options.dropout,
+        regressor_dropout=options.regressor_dropout,
         loss_vertices=options.loss_vertices,
     )
     criterion = Criterion(
@@ -87,6 +88,7 @@ def build_network(
     backbone_weights: str = "auto",
     data_mode: str | None = None,
     dropout: float = 0.1,
+    regressor_dropout: float | None = None,
     loss_vertices: int = 0,
 ) -> MeshRecovery:
     """The network that a configuration describes, with initial weights.
@@ -94,7 +96,8 @@ def build_network(
     smpl_path, keypoint_regressor, mean_params: files of the body, None for their usual places (`find_body`,
     `find_keypoint_regressor`, `load_mean_params`); mean_params "none" starts at the identity pose. backbone_weights:
     auto, coco, imagenet or none (`find_hrnet_weights`). data_mode: the data set that the keypoint regressor is for.
-    dropout: of the graph transformer. loss_vertices: vertices of the body in training, 0 for all.
+    dropout: of the graph transformer. regressor_dropout: of the regressor, None for the backbone's usual one.
+    loss_vertices: vertices of the body in training, 0 for all.
     """
     body_model = load_body_model(find_body(smpl_path))
     regressor_path = find_keypoint_regressor(keypoint_regressor, data_mode, body_model)
@@ -103,7 +106,9 @@ def build_network(
     feature_dim = backbone.pooled_channels
     pose6d, betas, cam = load_mean_params(mean_params, body_model)
     cam = FIRST_CAM if config.backbone == "hrnet" else cam
-    regressor = IterativeRegressor(feature_dim, pose6d, betas, cam, dropout=REGRESSOR_DROPOUT[config.backbone])
+    if regressor_dropout is None:
+        regressor_dropout = REGRESSOR_DROPOUT[config.backbone]
+    regressor = IterativeRegressor(feature_dim, pose6d, betas, cam, dropout=regressor_dropout)
     initial_tokens, blocks = None, []
     if config.model_type == "SMPL-Pose":
         initial_tokens = InitialTokens(feature_dim, HIDDEN_DIM)

@@ -16,24 +16,20 @@ assets=${ASSETS:-assets} output=${OUTPUT:-pretrained/smpl_pose_s.safetensors}
 # one thread a process; memory freed by one picture is kept for the next
 export OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 [ "$assets" = none ] || [ -d "$assets" ] || bash scripts/fetch_synthetic_assets.sh
-recipe=(--data_mode=synthetic --backbone=movenet --num_workers=0 --precision=bf16 --eval_epochs=0 --keep_last=2
-    --lr_schedule=cosine --weight_decay=0.01 --clip_grad=50 --stage_weights 0.2 0.3 0.5 1
-    --keypoint_loss=l1 --w_2dj=200 --w_3dj=200 --loss_vertices=1000 --w_betas=2 --dropout=0)
+# the flags of both recipes: utils/options/presets.py
 
 # 1. MoveNet is frozen
 python scripts/cache_features.py --output "$cache" --num_samples "$people" --num_workers "$processes" \
     --assets "$assets" --turned 0
-torchrun --nproc_per_node="$processes" main.py --exp_name="$name" --auto_load 1 "${recipe[@]}" \
-    --feature_cache="$cache" --num_samples="$people" --num_epochs="$epochs" --batch_size=64 --save_steps=200 \
-    --align_corners=1 --lr=5e-4 --warmup_steps=100 --ema=0.999
+torchrun --nproc_per_node="$processes" main.py --preset=movenet_s --exp_name="$name" --auto_load 1 \
+    --feature_cache="$cache" --num_samples="$people" --num_epochs="$epochs"
 
 # 2. its stages above stride 8 learn, too, on other people, some of them lying or upside down
 python scripts/cache_features.py --output "${cache}_upper" --num_samples "$upper_people" --num_workers "$processes" \
     --assets "$assets" --seed 1 --turned 0.15
-torchrun --nproc_per_node="$processes" main.py --exp_name="${name}_upper" --auto_load 1 "${recipe[@]}" \
-    --load_checkpoint="logs/$name/checkpoints/epoch_***.pt" --train_backbone=upper --align_corners=0 \
+torchrun --nproc_per_node="$processes" main.py --preset=movenet_s_upper --exp_name="${name}_upper" --auto_load 1 \
+    --load_checkpoint="logs/$name/checkpoints/epoch_***.pt" \
     --feature_cache="${cache}_upper" --num_samples="$upper_people" --num_epochs="$upper_epochs" \
-    --batch_size=$((32 / processes)) --save_steps=50 \
-    --lr=1e-4 --backbone_lr=1e-4 --w_features=20 --warmup_steps=50 --ema=0.995
+    --batch_size=$((32 / processes))
 python scripts/export_weights.py --input "logs/${name}_upper/checkpoints/epoch_***.pt" --eight_bits \
     --start "logs/$name/checkpoints/epoch_***.pt" --share 0.7 --output "$output"

@@ -230,3 +230,17 @@ def test_numbers_that_are_not_finite_are_skipped_and_listed(train, place, tmp_pa
     error = err.strip().splitlines()[-1]
     assert code == 2 and error.startswith("error: loss or gradient nonfinite in 3 steps in a row, up to step 2")
     assert "not_finite_rank0.jsonl" in error and Path("logs/never/not_finite_rank0.jsonl").is_file()
+
+
+def test_overfitting_evaluates_on_the_rows_of_training(train, place):
+    flags = ["--exp_name=few", "--overfit=4", "--num_epochs=60", "--eval_epochs=30", "--lr=1e-3", "--ema=0"]
+    code, out, err = train(*flags, "--save_epochs=60")
+    assert code == 0 and "the first 4 samples of training" in out, err
+    records = [json.loads(line) for line in (place / "logs/few/log.jsonl").read_text().splitlines()]
+    before, after = (record["val"] for record in records if "val" in record)
+    assert before["count"] == after["count"] == 4
+    assert records[-1]["train"]["loss"] < 0.5 * records[0]["train"]["loss"]
+    options = json.loads((place / "logs/few/options.json").read_text())
+    assert options["dropout"] == options["regressor_dropout"] == 0 and options["no_augment"]
+    assert options["run"]["command"][0] == "main.py" and "torch" in options["run"]["packages"]
+    assert train("--exp_name=none", "--overfit=15")[0] == 2

@@ -17,9 +17,10 @@ STEPS_TO_GROW = 2000
 
 
 class Outcome(NamedTuple):
-    """Outcome of a step: bools () on the device, equal on all processes."""
+    """Outcome of a step: bools and a number () on the device, equal on all processes."""
 
     applied: Tensor  # the weights have changed
+    norm: Tensor  # of the gradient, before clipping
     nonfinite: Tensor  # skipped, and not because of an overflow that a smaller loss scale avoids
 
 
@@ -73,7 +74,7 @@ class Update:
         nonfinite = ~applied & (self.scale <= 1)
         if self.scaled:
             self._rescale(applied)
-        return Outcome(applied, nonfinite)
+        return Outcome(applied, norm, nonfinite)
 
     def _rescale(self, applied: Tensor):
         """Halve the scale after an overflow, double it after many steps without."""

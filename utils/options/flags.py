@@ -1,11 +1,10 @@
 """Every flag of main.py, and the combinations that cannot work."""
 
 import argparse
-import os
+import sys
 from pathlib import Path
 
 from utils.arguments import Parser, number
-from utils.errors import UserError
 from utils.network_config import (
     BACKBONES,
     GRAPH_ENTRIES,
@@ -15,6 +14,8 @@ from utils.network_config import (
     MODEL_TYPES,
     TRAIN_BACKBONES,
 )
+from utils.options.checks import check_options
+from utils.options.presets import PRESETS, expand
 from utils.paths import ROOT
 from utils.process import PRECISIONS
 
@@ -36,6 +37,10 @@ def get_args_parser() -> argparse.ArgumentParser:
         default=ROOT / "logs",
         metavar="DIR",
         help="folder of all runs (default: logs beside main.py)",
+    )
+    run.add_argument("--preset", choices=PRESETS, help="flags of a known recipe; other flags win over them")
+    run.add_argument(
+        "--config", type=Path, metavar="FILE", help="flags of an earlier run, its options.json; others win"
     )
     run.add_argument("--eval_only", action="store_true", help="evaluate --load_checkpoint and stop; writes no logs")
     run.add_argument(
@@ -83,6 +88,13 @@ def get_args_parser() -> argparse.ArgumentParser:
     )
     data.add_argument("--data_root", metavar="DIR", help="default: $SMPL_POSE_DATA, else datasets/ or a link inside it")
     data.add_argument("--num_samples", type=positive, help="synthetic people in an epoch of training (default: 100000)")
+    data.add_argument(
+        "--overfit",
+        type=positive,
+        metavar="N",
+        help="sanity check: train and evaluate on the first N training samples, without augmentation and dropout",
+    )
+    data.add_argument("--no_augment", action="store_true", help="train without augmentation")
     data.add_argument(
         "--limit_val", type=positive, metavar="N", help="evaluate only the first N samples (default: all)"
     )
@@ -133,6 +145,11 @@ def get_args_parser() -> argparse.ArgumentParser:
         type=number(float, at_least=0, below=1),
         default=0.1,
         help="dropout of the graph transformer (default: %(default)s)",
+    )
+    network.add_argument(
+        "--regressor_dropout",
+        type=number(float, at_least=0, below=1),
+        help="dropout of the regressor (default: 0.5 for HRNet, 0.1 for MoveNet)",
     )
     network.add_argument(
         "--graph",
@@ -245,40 +262,8 @@ def get_args_parser() -> argparse.ArgumentParser:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse and check a command line. UserError names what cannot be and what to do instead."""
-    args = get_args_parser().parse_args(argv)
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0 and not args.eval_only:
-        args.auto_load = 1  # the launcher has restarted a failed run
-    if args.eval_only and not (args.load_checkpoint or args.auto_load):
-        raise UserError("--eval_only needs trained weights: add --load_checkpoint FILE, or --auto_load 1")
-    if args.data_mode in ("pose2sim", "emdb") and not args.eval_only:
-        raise UserError(
-            f"--data_mode {args.data_mode} is for evaluation: add --eval_only, or train on h36m, 3dpw or synthetic"
-        )
-    if args.feature_cache and (args.data_mode, args.backbone) != ("synthetic", "movenet"):
-        raise UserError(
-            "--feature_cache holds MoveNet's features of synthetic people: add --data_mode synthetic --backbone movenet"
-        )
-    if args.num_samples and (args.eval_only or args.data_mode != "synthetic"):
-        raise UserError(
-            "--num_samples is the number of synthetic people in training: leave it out, or evaluate only N samples "
-            "with --limit_val N"
-        )
-    if args.train_backbone == "upper" and args.backbone != "movenet":
-        raise UserError("--train_backbone upper is for MoveNet: add --backbone movenet, or leave it out")
-    if args.quarter_turns and args.backbone != "movenet":
-        raise UserError("--quarter_turns needs 2D keypoints, which only --backbone movenet detects: leave it out")
-    if args.fit_keypoints and args.backbone != "movenet":
-        raise UserError("--fit_keypoints needs 2D keypoints, which only --backbone movenet detects: leave it out")
-    if args.graph != "none" and args.joint_prior == "none" and set(args.graph_entries) == {"embedding"}:
-        raise UserError(
-            "--graph_entries embedding alone needs a prior to embed: add --joint_prior llm, or bias or conv"
-        )
-    num_stages = 1 + (args.num_transformers if args.model_type == "SMPL-Pose" else 0)
-    if args.stage_weights and (len(args.stage_weights) != num_stages or not any(args.stage_weights)):
-        raise UserError(f"--stage_weights: this network has {num_stages} stages, give a weight for each, not all 0")
-    if args.exp_name in ("", ".", "..") or Path(args.exp_name).name != args.exp_name:
-        raise UserError(f"--exp_name '{args.exp_name}' is not a plain folder name: leave out slashes")
-    if args.metrics_json and not args.metrics_json.parent.is_dir():
-        raise UserError(f"--metrics_json: the folder {args.metrics_json.parent} does not exist; create it first")
+    """Parse and check a command line, with the flags of --config and --preset."""
+    parser = get_args_parser()
+    args = parser.parse_args(expand(sys.argv[1:] if argv is None else argv, parser))
+    check_options(args)
     return args
