@@ -10,6 +10,7 @@ import torch
 from easydict import EasyDict
 from torch import Tensor, nn
 
+from models.backbones.registry import backbone_kind
 from models.body_model import NUM_BETAS, BodyModel, load_body_model
 from models.criterion import Criterion
 from models.graph_transformer import GraphTransformerBlock
@@ -19,7 +20,7 @@ from models.mesh_recovery import InitialTokens, MeshRecovery, subsample_body
 from models.regressor import IterativeRegressor
 from utils.errors import UserError
 from utils.network_config import check_config, complete_config
-from utils.paths import META_DATA, MOVENET, MOVENET_STATISTICS, OPEN_BODY, PRETRAINED
+from utils.paths import META_DATA, OPEN_BODY
 from utils.safe_load.limits import check_arrays
 from utils.skeleton import NUM_JOINTS
 
@@ -33,14 +34,10 @@ LICENSED_BODIES = (
 LICENSED_REGRESSORS = {"3dpw": "J_regressor_3dpw.npy"}
 DEFAULT_LICENSED_REGRESSOR = "J_regressor_h36m_correct.npy"
 LICENSED_MEAN_PARAMS = "smpl_mean_params.npz"
-POSE_HRNET = {"w32": "pose_hrnet_w32_256x256.pth", "w48": "pose_hrnet_w48_256x192.pth"}
 
 HIDDEN_DIM = 128
 NUM_HEADS = 4
 FIRST_CAM = torch.tensor([1.0, 0, 0])  # of the published network, which ignores the camera of its mean parameters
-# HRNet: the published network; MoveNet: a smaller one, whose finest map has 14 pixels a side
-REGRESSOR_DROPOUT = {"hrnet": 0.5, "movenet": 0.1}
-BLOCK_SIZES = {"hrnet": {}, "movenet": {"num_units": 1, "radius": 2, "map_size": 14}}
 
 
 def build_model(options: Namespace | EasyDict) -> tuple[MeshRecovery, Criterion]:
@@ -63,6 +60,8 @@ def build_model(options: Namespace | EasyDict) -> tuple[MeshRecovery, Criterion]
         regressor_dropout=options.regressor_dropout,
         loss_vertices=options.loss_vertices,
     )
+    if options.freeze_backbone:
+        network.freeze_backbone()
     criterion = Criterion(
         network.body_model,
         network.keypoint_regressor,
@@ -95,7 +94,7 @@ def build_network(
 
     smpl_path, keypoint_regressor, mean_params: files of the body, None for their usual places (`find_body`,
     `find_keypoint_regressor`, `load_mean_params`); mean_params "none" starts at the identity pose. backbone_weights:
-    auto, coco, imagenet or none (`find_hrnet_weights`). data_mode: the data set that the keypoint regressor is for.
+    auto, coco, imagenet, none or a file, see models/backbones. data_mode: the set that the keypoint regressor is for.
     dropout: of the graph transformer. regressor_dropout: of the regressor, None for the backbone's usual one.
     loss_vertices: vertices of the body in training, 0 for all.
     """
@@ -105,10 +104,10 @@ def build_network(
     backbone = build_backbone(config, backbone_weights)
     feature_dim = backbone.pooled_channels
     pose6d, betas, cam = load_mean_params(mean_params, body_model)
-    cam = FIRST_CAM if config.backbone == "hrnet" else cam
-    if regressor_dropout is None:
-        regressor_dropout = REGRESSOR_DROPOUT[config.backbone]
-    regressor = IterativeRegressor(feature_dim, pose6d, betas, cam, dropout=regressor_dropout)
+    kind = backbone_kind(config.backbone)
+    cam = cam if kind.mean_camera else FIRST_CAM
+    dropout_rate = kind.regressor_dropout if regressor_dropout is None else regressor_dropout
+    regressor = IterativeRegressor(feature_dim, pose6d, betas, cam, dropout=dropout_rate)
     initial_tokens, blocks = None, []
     if config.model_type == "SMPL-Pose":
         initial_tokens = InitialTokens(feature_dim, HIDDEN_DIM)
@@ -140,7 +139,7 @@ def build_block(config: EasyDict, backbone: nn.Module, dropout: float = 0.1) -> 
         make_graph=make_graph,
         joint_embedding=joint_embedding,
         align_corners=config.align_corners,
-        **BLOCK_SIZES[config.backbone],
+        **backbone_kind(config.backbone).block,
     )
 
 
@@ -167,16 +166,8 @@ def config_from_args(args: Namespace, body_model: BodyModel | None = None) -> Ea
 
 
 def build_backbone(config: EasyDict, weights: str = "auto") -> nn.Module:
-    """The image backbone of the configuration; weights: of HRNet, see `find_hrnet_weights`."""
-    # each imported where it is used: timm, for HRNet, takes a second
-    if config.backbone == "movenet":
-        from models.backbones.movenet import build_movenet_backbone
-
-        choices = {"align_corners": config.align_corners, "upper": config.train_backbone == "upper"}
-        return build_movenet_backbone(MOVENET, MOVENET_STATISTICS, **choices)
-    from models.backbones.hrnet import build_hrnet
-
-    return build_hrnet(config.hrnet_type or "w32", find_hrnet_weights(weights, config.hrnet_type))
+    """The image backbone of the configuration; weights: --backbone_weights, see its file in models/backbones."""
+    return backbone_kind(config.backbone).build(config, weights)
 
 
 def take_choices(args: Namespace, config: dict) -> None:
@@ -187,25 +178,8 @@ def take_choices(args: Namespace, config: dict) -> None:
 
 
 def align_corners(args: Namespace) -> bool:
-    """How maps are read between pixels: as published for HRNet, at their true places for MoveNet."""
-    return args.backbone == "hrnet" if args.align_corners is None else bool(args.align_corners)
-
-
-def find_hrnet_weights(choice: str, hrnet_type: str) -> Path | str | None:
-    """HRNet weights by name or path: auto is the official COCO checkpoint if it is in pretrained/hrnet, else None
-    (random)."""
-    if choice == "none":
-        return None
-    if choice not in ("auto", "coco", "imagenet"):
-        return Path(choice)
-    if choice == "imagenet":
-        return "imagenet"
-    if hrnet_type not in POSE_HRNET:
-        if choice == "coco":
-            raise UserError(f"there is no official COCO checkpoint of HRNet-{hrnet_type}; use --backbone_weights none")
-        return None
-    path = PRETRAINED / "hrnet" / POSE_HRNET[hrnet_type]
-    return path if choice == "coco" or path.exists() else None
+    """How maps are read between pixels: as published for HRNet, at their true places for other backbones."""
+    return backbone_kind(args.backbone).align_corners if args.align_corners is None else bool(args.align_corners)
 
 
 def find_body(smpl_path: str | PathLike | None = None) -> Path:

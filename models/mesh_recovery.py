@@ -73,6 +73,24 @@ class MeshRecovery(nn.Module):
         self.subsampled_body, subsampled_regressor = subsampled or (None, None)
         self.register_buffer("subsampled_regressor", subsampled_regressor, persistent=False)
         self.register_buffer("j14", torch.tensor(J17_TO_J14), persistent=False)
+        self._frozen: tuple[nn.Module, ...] = ()  # a tuple, so that its parameters are not listed twice
+
+    def freeze_backbone(self) -> None:
+        """Keep the backbone as it is in training: no gradients, batch norm and dropout as in evaluation.
+
+        A part of the backbone that no pretrained weights exist for, such as the pyramid of a vision transformer, learns
+        on: only its `trunk` is frozen.
+        """
+        trunk = getattr(self.backbone, "trunk", self.backbone)
+        trunk.requires_grad_(False)
+        self._frozen = (trunk,)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "MeshRecovery":
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
 
     @property
     def subsampled(self) -> tuple[BodyModel, Tensor] | None:

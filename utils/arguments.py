@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.network_config import BACKBONE_NAMES, is_backbone
 from utils.paths import ASSETS, ROOT
 
 
@@ -48,6 +49,13 @@ def number(
 
     parse.__name__ = {int: "whole number", float: "number"}[kind]  # argparse names it in "invalid ... value"
     return parse
+
+
+def backbone_name(text: str) -> str:
+    """The name of a backbone, see `utils.network_config.is_backbone`."""
+    if not is_backbone(text):
+        raise argparse.ArgumentTypeError(f"{text} is not {BACKBONE_NAMES} with a network of the installed timm")
+    return text
 
 
 def input_file(text: str) -> Path:

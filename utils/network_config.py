@@ -4,6 +4,7 @@ A configuration is a flat dict of the keys in FIELDS. A checkpoint is untrusted,
 network is built from it.
 """
 
+import re
 import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -11,9 +12,14 @@ from typing import Any, NamedTuple
 from easydict import EasyDict
 
 from utils.errors import UserError
+from utils.paths import ROOT
 
+NOT_BACKBONES = ("__init__", "registry", "timm")  # timm needs the name of a network
 MODEL_TYPES = ("backbone", "SMPL-Pose")
-BACKBONES = ("hrnet", "movenet")
+BACKBONES = tuple(
+    sorted(path.stem for path in (ROOT / "models" / "backbones").glob("*.py") if path.stem not in NOT_BACKBONES)
+)
+BACKBONE_NAMES = " or ".join((*BACKBONES, "timm:NAME"))
 HRNET_TYPES = ("w18", "w32", "w48")
 TRAIN_BACKBONES = ("auto", "upper")
 GRAPHS = ("adaptive", "static", "none")
@@ -56,9 +62,23 @@ def _some_of(values: tuple[str, ...]) -> Field:
     return Field([*values], f"a list of some of {', '.join(values)}, each once", allows)
 
 
+def is_backbone(value: object) -> bool:
+    """Whether a value names a backbone: a file of models/backbones, or timm:NAME with a NAME of the installed timm."""
+    if type(value) is not str:
+        return False
+    if not value.startswith("timm:"):
+        return value in BACKBONES
+    import timm  # takes a second, which other backbones do not need
+
+    name = value.removeprefix("timm:")
+    # a pattern first: timm also takes names of files and of other hosts
+    plain = re.fullmatch(r"\w{1,100}(\.\w{1,100})?", name, re.ASCII)
+    return bool(plain) and (name in timm.list_pretrained() if plain[1] else timm.is_model(name))
+
+
 FIELDS = {
     "model_type": _choice("SMPL-Pose", *MODEL_TYPES),
-    "backbone": _choice("hrnet", *BACKBONES),
+    "backbone": Field("hrnet", f"{BACKBONE_NAMES} with a network of the installed timm", is_backbone),
     "hrnet_type": _choice("w32", *HRNET_TYPES, None),  # None: another backbone
     "train_backbone": _choice("auto", *TRAIN_BACKBONES),
     # how maps are read between pixels; older checkpoints read them as the published network does

@@ -9,15 +9,19 @@ import numpy as np
 import safetensors.torch
 import timm
 import torch
+from easydict import EasyDict
 from torch import nn
 
+from models.backbones.registry import BackboneKind
 from utils.errors import UserError
+from utils.paths import PRETRAINED
 from utils.safe_load.limits import check_torch_file
 
 # Keys that only an official pose_hrnet checkpoint has, and keys that it lacks: its last stage fuses only to the finest
 # of the four outputs.
 POSE_HRNET_EXTRA = re.compile(r"(final_layer|incre_modules|downsamp_modules|classifier)\.")
 POSE_HRNET_ABSENT = re.compile(r"^stage4\.2\.fuse_layers\.[1-3]\.|num_batches_tracked$")
+POSE_HRNET = {"w32": "pose_hrnet_w32_256x256.pth", "w48": "pose_hrnet_w48_256x192.pth"}  # in pretrained/hrnet
 LANDMARK = "layer1.0.conv1.weight"  # a tensor that every HRNet has
 # MMPose keeps arrays of numpy beside the weights
 NUMPY_GLOBAL = re.compile(r"numpy\.(_?core\.multiarray\.(_reconstruct|scalar)|ndarray|dtype)|_codecs\.encode")
@@ -77,12 +81,25 @@ def load_pose_hrnet(backbone: nn.Module, path: Path) -> None:
 def read_hrnet_weights(path: Path) -> dict[str, torch.Tensor]:
     """Tensors of a pose or classification HRNet by their official names.
 
-    path: .safetensors, or a torch.save file: a flat dict, or one with other data around it, as of MMPose. What stands
-    before the official names (`backbone.`, `module.`) is removed. No code in the file is executed.
+    path: see `read_tensors`. What stands before the official names (`backbone.`, `module.`) is removed.
+    """
+    tensors = read_tensors(path, "HRNet weights")
+    found = [key for key in tensors if key.endswith(LANDMARK)]
+    if not found:
+        raise UserError(f"{path} is not an HRNet checkpoint: no tensor is called {LANDMARK}; give another file")
+    prefix = min(found, key=len).removesuffix(LANDMARK)
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def read_tensors(path: Path, what: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file of weights by name.
+
+    path: .safetensors, or a torch.save file: a flat dict, or one with other data around it, as of MMPose; then the
+    largest dict of tensors counts. No code in the file is executed. what: name of the content, for messages.
     """
     if not path.is_file():
         raise UserError(
-            f"HRNet weights not found at {path}: docs/data.md lists where to download pose_hrnet weights, "
+            f"{what} not found at {path}: docs/data.md lists where to download weights, "
             "or use --backbone_weights imagenet or none"
         )
     try:
@@ -96,13 +113,8 @@ def read_hrnet_weights(path: Path) -> dict[str, torch.Tensor]:
         raise
     except Exception as error:
         reason = type(error).__name__
-        raise UserError(f"{path} is not a readable HRNet checkpoint ({reason}); download it again") from error
-    tensors = max(_dicts_of_tensors(content, depth=3), key=len, default={})
-    found = [key for key in tensors if key.endswith(LANDMARK)]
-    if not found:
-        raise UserError(f"{path} is not an HRNet checkpoint: no tensor is called {LANDMARK}; give another file")
-    prefix = min(found, key=len).removesuffix(LANDMARK)
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        raise UserError(f"{path}: {what} cannot be read ({reason}); download the file again") from error
+    return max(_dicts_of_tensors(content, depth=3), key=len, default={})
 
 
 def _dicts_of_tensors(value, depth: int) -> Iterator[dict[str, torch.Tensor]]:
@@ -111,3 +123,28 @@ def _dicts_of_tensors(value, depth: int) -> Iterator[dict[str, torch.Tensor]]:
         yield {key: item for key, item in value.items() if isinstance(key, str) and isinstance(item, torch.Tensor)}
         for item in value.values():
             yield from _dicts_of_tensors(item, depth - 1)
+
+
+def find_hrnet_weights(choice: str, hrnet_type: str) -> Path | str | None:
+    """HRNet weights by name or path: auto is the official COCO checkpoint if it is in pretrained/hrnet, else None
+    (random)."""
+    if choice == "none":
+        return None
+    if choice not in ("auto", "coco", "imagenet"):
+        return Path(choice)
+    if choice == "imagenet":
+        return "imagenet"
+    if hrnet_type not in POSE_HRNET:
+        if choice == "coco":
+            raise UserError(f"there is no official COCO checkpoint of HRNet-{hrnet_type}; use --backbone_weights none")
+        return None
+    path = PRETRAINED / "hrnet" / POSE_HRNET[hrnet_type]
+    return path if choice == "coco" or path.exists() else None
+
+
+def _build(config: EasyDict, weights: str) -> nn.Module:
+    return build_hrnet(config.hrnet_type or "w32", find_hrnet_weights(weights, config.hrnet_type))
+
+
+# the published network
+KIND = BackboneKind(_build, align_corners=True, regressor_dropout=0.5, mean_camera=False)

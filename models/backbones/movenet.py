@@ -3,14 +3,17 @@
 from pathlib import Path
 
 import torch
+from easydict import EasyDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models.backbones.registry import BackboneKind
 from models.features import Features, sample_bilinear
 from models.movenet import TOP_WIDTH, MoveNet, UpperStages, load_movenet
 from utils.detect.movenet_decoder import decode_single_person, to_crop_frame
 from utils.errors import UserError
+from utils.paths import MOVENET, MOVENET_STATISTICS
 from utils.skeleton import NUM_KEYPOINTS
 
 # maps that the features are made of, and their channels
@@ -139,3 +142,12 @@ def load_statistics(path: str | Path) -> dict[str, Tensor]:
     if {name: tuple(value.shape) for name, value in statistics.items()} != {n: (2, c) for n, c in PARTS.items()}:
         raise UserError(f"{path} does not hold the statistics of MoveNet's features: {remedy}")
     return statistics
+
+
+def _build(config: EasyDict, weights: str) -> nn.Module:
+    upper = config.train_backbone == "upper"
+    return build_movenet_backbone(MOVENET, MOVENET_STATISTICS, align_corners=config.align_corners, upper=upper)
+
+
+# a smaller network, whose finest map has 14 pixels a side
+KIND = BackboneKind(_build, block={"num_units": 1, "radius": 2, "map_size": 14})

@@ -44,13 +44,21 @@ def prepare_for_inference(
         model.backbone.movenet = fast_movenet(model.backbone.movenet, device, compile)
         if model.backbone.upper is not None:
             _fuse_convolutions(model.backbone.upper, _fuse(device, compile, torch.float32))
-    else:
+    elif _is_hrnet(model.backbone):
         model.backbone = FastHRNet(model.backbone, _fuse(device, compile, dtype))
+    elif dtype != torch.float32:
+        model.backbone = LowPrecision(model.backbone, dtype)
     with torch.inference_mode():
         features = model.features(torch.zeros(1, 3, CROP_SIZE, CROP_SIZE, device=device))
     sizes = [feature.shape[-2:] for feature in features.maps]
     model.blocks = nn.ModuleList(FastBlock(block, sizes, dtype) for block in model.blocks)
     return InferenceNetwork(model, compile, record)
+
+
+def _is_hrnet(backbone: nn.Module) -> bool:
+    from timm.models.hrnet import HighResolutionNet  # takes a second, which MoveNet does not need
+
+    return isinstance(backbone, HighResolutionNet)
 
 
 def fast_movenet(movenet: MoveNet, device: torch.device | str, compile: bool = False) -> MoveNet:
@@ -74,6 +82,19 @@ def _fuse(device: torch.device, compile: bool, dtype: torch.dtype) -> Callable[.
     if packed and dtype == torch.bfloat16:
         packed = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return functools.partial(FusedConv, dtype=dtype, packed=packed)
+
+
+class LowPrecision(nn.Module):
+    """A backbone under autocast: image (B, 3, H, W) -> maps of type `dtype`."""
+
+    def __init__(self, backbone: nn.Module, dtype: torch.dtype):
+        super().__init__()
+        self.backbone, self.dtype = backbone, dtype
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        # without the cache of converted weights, which CUDA graphs cannot record
+        with torch.autocast(image.device.type, self.dtype, cache_enabled=False):
+            return [feature.to(self.dtype) for feature in self.backbone(image)]
 
 
 class InferenceNetwork(nn.Module):

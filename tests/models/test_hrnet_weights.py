@@ -9,8 +9,7 @@ import safetensors.torch
 import timm
 import torch
 
-from models.backbones.hrnet import build_hrnet, read_hrnet_weights
-from models.build import find_hrnet_weights
+from models.backbones.hrnet import build_hrnet, find_hrnet_weights, read_hrnet_weights
 from utils.errors import UserError
 
 

@@ -173,7 +173,7 @@ def test_official_pose_hrnet_weights_load_and_others_are_refused(tmp_path, tiny_
     with pytest.raises(UserError, match=r"unexpected, first head\.weight"):
         build_hrnet("w18", path)
     path.write_bytes(b"not a checkpoint")
-    with pytest.raises(UserError, match="not a readable HRNet checkpoint"):
+    with pytest.raises(UserError, match="HRNet weights cannot be read"):
         build_hrnet("w18", path)
     with pytest.raises(UserError, match="not found"):
         build_hrnet("w18", tmp_path / "absent.pth")

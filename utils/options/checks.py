@@ -34,6 +34,8 @@ def check_options(args: argparse.Namespace):
         args.no_augment, args.dropout, args.regressor_dropout = True, 0.0, 0.0
     if args.train_backbone == "upper" and args.backbone != "movenet":
         raise UserError("--train_backbone upper is for MoveNet: add --backbone movenet, or leave it out")
+    if args.train_backbone == "upper" and args.freeze_backbone:
+        raise UserError("--train_backbone upper trains what --freeze_backbone freezes: leave one of them out")
     if args.quarter_turns and args.backbone != "movenet":
         raise UserError("--quarter_turns needs 2D keypoints, which only --backbone movenet detects: leave it out")
     if args.fit_keypoints and args.backbone != "movenet":

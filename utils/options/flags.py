@@ -4,9 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from utils.arguments import Parser, number
+from utils.arguments import Parser, backbone_name, number
 from utils.network_config import (
-    BACKBONES,
     GRAPH_ENTRIES,
     GRAPHS,
     HRNET_TYPES,
@@ -115,7 +114,14 @@ def get_args_parser() -> argparse.ArgumentParser:
         default="SMPL-Pose",
         help="backbone: the regressor alone; SMPL-Pose: with the graph transformer (default: %(default)s)",
     )
-    network.add_argument("--backbone", choices=BACKBONES, default="hrnet", help="image network (default: %(default)s)")
+    network.add_argument(
+        "--backbone",
+        type=backbone_name,
+        default="hrnet",
+        metavar="hrnet|movenet|timm:NAME",
+        help="image network; timm:NAME: a network of timm with maps of strides 4 to 32, or a plain vision transformer "
+        "(default: %(default)s)",
+    )
     network.add_argument(
         "--hrnet_type", choices=HRNET_TYPES, default="w32", help="width of HRNet (default: %(default)s)"
     )
@@ -123,21 +129,27 @@ def get_args_parser() -> argparse.ArgumentParser:
         "--backbone_weights",
         default="auto",
         metavar="auto|coco|imagenet|none|FILE",
-        help="auto: official COCO weights if they are in pretrained/hrnet, else random; FILE: HRNet pose weights, see "
-        "docs/data.md",
+        help="auto: official COCO weights if they are in pretrained/hrnet, else random; imagenet: those of timm, "
+        "downloaded; FILE: HRNet pose weights, see docs/data.md, or with timm:NAME its state dict",
     )
     network.add_argument(
         "--train_backbone",
         choices=TRAIN_BACKBONES,
-        help="auto: HRNet learns, MoveNet is frozen; upper: a copy of MoveNet's stages above stride 8 learns too "
+        help="auto: MoveNet is frozen, others learn; upper: a copy of MoveNet's stages above stride 8 learns too "
         "(default: that of --load_checkpoint, else auto)",
+    )
+    network.add_argument(
+        "--freeze_backbone",
+        action="store_true",
+        help="the backbone does not learn, its batch norm uses the running statistics; the pyramid of a plain vision "
+        "transformer learns",
     )
     network.add_argument(
         "--align_corners",
         type=int,
         choices=(0, 1),
         help="how maps are read between pixels; 1: -1 and 1 are the centres of the outer pixels, as published; 0: they "
-        "are the outer edges, as in labels (default: that of --load_checkpoint, else 1 for HRNet, 0 for MoveNet)",
+        "are the outer edges, as in labels (default: that of --load_checkpoint, else 1 for HRNet, 0 for others)",
     )
     network.add_argument("--num_transformers", type=positive, default=3, help="graph transformer blocks")
     network.add_argument(
