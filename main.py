@@ -12,8 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from datasets.build import build_dataset, build_loader, describe_labels
-from datasets.locate import FILES
+from datasets.build import build_dataset, build_loader, describe_data, describe_labels
 from datasets.sampler import Shard
 from models.body_model import BodyModel
 from models.build import build_model, config_from_args, name_keypoint_regressor, take_choices
@@ -272,11 +271,8 @@ def make_loader(args: Namespace, split: str) -> DataLoader:
 
 def describe_protocol(args, body_model) -> dict[str, str]:
     """How the numbers of an evaluation were computed."""
-    people = f"the fixed {'test' if args.eval_only else 'validation'} people"
     protocol = {
-        "data": f"the first {args.overfit} samples of training"
-        if args.overfit
-        else f"{args.data_mode}, {FILES.get(args.data_mode, {}).get('val', people)}",
+        "data": describe_data(args),
         "body": _body(body_model),
         "joints": f"J14 of the mesh by {name_keypoint_regressor(args, body_model)}, against labelled 3D keypoints",
         "alignment": "MPJPE middle of the hips, PA-MPJPE similarity transform, MPVPE J17 pelvis",

@@ -9,15 +9,17 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from datasets.feature_cache import FeatureCache
 from datasets.human_mesh import HumanMeshDataset
 from datasets.locate import FILES, find_data_root
+from datasets.mixture import Mixture
 from datasets.sampler import WHOLE, Shard, ShuffledRows, SkipBadRows, collate
 from datasets.tsv import read_note
+from utils.arguments import split_weight
 from utils.errors import UserError
 from utils.paths import OPEN_BODY
 from utils.train.signals import leave_signals_to_parent
 
 
 def build_dataset(args: Namespace, split: str) -> Dataset:
-    """The data set of `args.data_mode` for split "train" (augmented) or "val", at most args.limit_val rows of it.
+    """The set of --data_mode, or own sets, for split "train" (augmented) or "val", at most args.limit_val rows of it.
 
     Uses args.data_root and args.seed. Synthetic people of "val" are those of the test split with --eval_only. With
     args.overfit, both splits are the first so many training samples.
@@ -48,6 +50,8 @@ def _build_dataset(args: Namespace, split: str) -> Dataset:
     if args.feature_cache and split == "train":
         learns = args.train_backbone == "upper"
         return FeatureCache(args.feature_cache, args.num_samples, bool(args.align_corners), with_trunk8=learns)
+    if chosen := args.train_yaml if split == "train" else args.val_yaml:
+        return _mixture(args, chosen, train=split == "train")
     if args.data_mode == "synthetic":
         from datasets.synthetic.dataset import SyntheticDataset  # imports numba, which other modes do not need
 
@@ -69,12 +73,34 @@ def _build_dataset(args: Namespace, split: str) -> Dataset:
     )
 
 
+def _mixture(args: Namespace, chosen: list[str], train: bool) -> Mixture:
+    seed = args.seed if train else 0
+    options = {"augment": train and not args.no_augment, "seed": seed, "with_smpl_joints": args.data_mode == "emdb"}
+    root = {"root": None} if args.allow_outside_paths else {}
+    files, weights = zip(*map(split_weight, chosen), strict=True)
+    return Mixture([HumanMeshDataset(file, **options, **root) for file in files], weights, seed)
+
+
+def describe_data(args: Namespace) -> str:
+    """Name of the evaluation set, for the evaluation protocol."""
+    if args.overfit:
+        return f"the first {args.overfit} samples of training"
+    if args.val_yaml:
+        return " ".join(args.val_yaml)
+    people = f"the fixed {'test' if args.eval_only else 'validation'} people"
+    return f"{args.data_mode}, {FILES.get(args.data_mode, {}).get('val', people)}"
+
+
 def describe_labels(args: Namespace) -> dict[str, str]:
     """The note on the labels of the evaluation set, for the evaluation protocol; {} if there is nothing
     to note."""
-    file = FILES.get(args.data_mode, {}).get("val")
-    note = file and read_note(find_data_root(args.data_root, file) / file)
-    labels = {"labels": note} if note else {}
+    if args.val_yaml:
+        files = [split_weight(text)[0] for text in args.val_yaml]
+    else:
+        file = FILES.get(args.data_mode, {}).get("val")
+        files = [find_data_root(args.data_root, file) / file] if file else []
+    notes = [note for file in files if (note := read_note(file))]
+    labels = {"labels": "; ".join(dict.fromkeys(notes))} if notes else {}
     if args.data_mode == "emdb":
         labels["joints"] = "24 SMPL joints, against those of the labelled body"
     return labels

@@ -58,6 +58,23 @@ def backbone_name(text: str) -> str:
     return text
 
 
+def weighted_file(text: str) -> str:
+    """FILE, or FILE:WEIGHT, as it is written, see `split_weight`."""
+    split_weight(text)
+    return text
+
+
+def split_weight(text: str) -> tuple[Path, float]:
+    """FILE, or FILE:WEIGHT -> the file, which exists, and its weight, by default 1."""
+    path, colon, weight = text.rpartition(":")
+    if not colon or Path(text).is_file():
+        return input_file(text), 1.0
+    try:
+        return input_file(path), number(float, above=0, below=1000)(weight)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: the weight '{weight}' is not a number; write FILE:2") from error
+
+
 def input_file(text: str) -> Path:
     """A file that exists."""
     path = Path(text)

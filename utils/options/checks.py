@@ -13,7 +13,9 @@ def check_options(args: argparse.Namespace):
         args.auto_load = 1  # the launcher has restarted a failed run
     if args.eval_only and not (args.load_checkpoint or args.auto_load):
         raise UserError("--eval_only needs trained weights: add --load_checkpoint FILE, or --auto_load 1")
-    if args.data_mode in ("pose2sim", "emdb") and not args.eval_only:
+    if args.train_yaml and (args.feature_cache or args.num_samples):
+        raise UserError("--train_yaml excludes synthetic people: leave out --feature_cache and --num_samples")
+    if args.data_mode in ("pose2sim", "emdb") and not (args.eval_only or args.train_yaml):
         raise UserError(
             f"--data_mode {args.data_mode} is for evaluation: add --eval_only, or train on h36m, 3dpw or synthetic"
         )

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from utils.arguments import Parser, backbone_name, number
+from utils.arguments import Parser, backbone_name, number, weighted_file
 from utils.network_config import (
     GRAPH_ENTRIES,
     GRAPHS,
@@ -85,6 +85,15 @@ def get_args_parser() -> argparse.ArgumentParser:
         default="h36m",
         help="data set; pose2sim and emdb are for evaluation (default: %(default)s)",
     )
+    for split in ("train", "val"):
+        data.add_argument(
+            f"--{split}_yaml",
+            type=weighted_file,
+            nargs="+",
+            metavar="FILE[:WEIGHT]",
+            help=f"your own {'training' if split == 'train' else 'evaluation'} sets instead of those of --data_mode; "
+            "FILE:2: every row counts twice",
+        )
     data.add_argument("--data_root", metavar="DIR", help="default: $SMPL_POSE_DATA, else datasets/ or a link inside it")
     data.add_argument("--num_samples", type=positive, help="synthetic people in an epoch of training (default: 100000)")
     data.add_argument(
