@@ -147,7 +147,7 @@ def prepare_training(args: Namespace, model, criterion, checkpoints, newest, che
         model.compile()  # in place: parameter names stay, and communication still overlaps the backward pass
     folder = args.log_root / args.exp_name
     lock = RunLock(folder)
-    logger = Logger(folder, vars(args) | {"run": provenance()}, fresh=newest is None)
+    logger = Logger(folder, vars(args) | {"run": provenance()}, fresh=newest is None, curves=args.logger)
     nonfinite, bad_rows = NonfiniteLog(folder, args.max_not_finite), BadRowLog(folder)
     checkpoints.resume_from(newest)
     logger.resume_from(state.epochs_done, state.global_step)

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 from pathlib import Path
 
@@ -38,6 +39,26 @@ def test_log_lines_and_options(tmp_path):
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
     assert json.loads(lines[0])["train"] == {"loss": None}
     assert json.loads((tmp_path / "logs/a/options.json").read_text()) == {"lr": 1e-4, "path": "x"}
+
+
+def test_curves_as_a_csv_file(tmp_path):
+    for fresh, steps in ((True, range(4)), (False, range(2, 6))):
+        logger = Logger(tmp_path / "a", {}, fresh=fresh, curves="csv")
+        logger.resume_from(0, steps[0])
+        for step in steps:
+            logger.scalars("train", {"loss": 10 * fresh + step, "none": None}, step)
+        logger.picture("train", np.zeros((2, 2, 3), np.uint8), 0)
+        logger.epoch({"epoch": 0})
+        logger.close()
+    lines = (tmp_path / "a/curves.csv").read_text().splitlines()
+    assert lines == ["name,step,value", *(f"train/loss,{i},{10 * (i < 2) + i}" for i in range(6))]
+
+
+def test_a_logger_that_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install wandb"):
+        Logger(tmp_path / "a", {}, fresh=True, curves="wandb")
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_resumed_run_appends(tmp_path):

@@ -264,6 +264,12 @@ def get_args_parser() -> argparse.ArgumentParser:
         metavar="W",
         help="loss weight of each stage, first estimate first (default: the last stage only)",
     )
+    train.add_argument(
+        "--logger",
+        choices=("tensorboard", "csv", "wandb"),
+        default="tensorboard",
+        help="where curves and pictures go (default: %(default)s)",
+    )
     train.add_argument("--summary_steps", type=positive, default=100, help="steps between TensorBoard summaries")
     train.add_argument(
         "--save_epochs", type=positive, default=1, help="epochs between checkpoints; the last epoch is always saved"

@@ -16,19 +16,22 @@ from utils.errors import UserError
 from utils.files import write_text
 from utils.metrics import format_table
 from utils.process import is_main, print_once
+from utils.train.curves import check_logger, open_curves
 
 
 class Logger:
     """Writes into logs/EXP on rank 0 and does nothing on other ranks.
 
-    options: flags by name, kept in options.json. fresh: a new run; an older run of the same name is moved aside. A full
-    disk is reported once, and training continues: curves are lost, lines of log.jsonl are written later if possible.
+    options: flags by name, kept in options.json. fresh: a new run; an older run of the same name is moved aside.
+    curves: where curves and pictures go: tensorboard, csv or wandb. A full disk is reported once, and training
+    continues: curves are lost, lines of log.jsonl are written later if possible.
     """
 
-    def __init__(self, folder: Path, options: dict, fresh: bool):
-        self.folder = folder
+    def __init__(self, folder: Path, options: dict, fresh: bool, curves: str = "tensorboard"):
+        check_logger(curves)
+        self.folder, self.curves = folder, curves
         self.records: list[dict] = []
-        self._events = None  # tensorboard's writer, made when something is logged
+        self._events = None  # writer of the curves, made when something is logged
         self._purge_step: int | None = None
         self._reported: set[str] = set()
         if not is_main():
@@ -39,7 +42,6 @@ class Logger:
             print(f"moved an older run of this name to {moved}; to resume it, use --auto_load 1 with its --exp_name")
         try:
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            (folder / "tensorboard").mkdir(exist_ok=True)
             write_text(folder / "options.json", json.dumps(options, indent=2, default=str) + "\n")
             self.records = _read_records(folder / "log.jsonl")
         except OSError as error:
@@ -89,9 +91,7 @@ class Logger:
             return
         with self._tolerate("curves"):
             if self._events is None:
-                from torch.utils.tensorboard import SummaryWriter  # a third of a second that evaluation need not wait
-
-                self._events = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self._purge_step)
+                self._events = open_curves(self.curves, self.folder, self._purge_step)
                 self._purge_step = None
             getattr(self._events, method)(name, value, step, **options)
 
