@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from datasets.build import build_dataset, build_loader, describe_data, describe_labels
+from datasets.label_checks import FirstBatches
 from datasets.sampler import Shard
 from models.body_model import BodyModel
 from models.build import build_model, config_from_args, name_keypoint_regressor, take_choices
@@ -113,6 +114,7 @@ class TrainingRun:
     nonfinite: NonfiniteLog
     bad_rows: BadRowLog
     lock: RunLock
+    label_check: FirstBatches = field(default_factory=FirstBatches)
     interrupt: Interrupt = field(default_factory=Interrupt)
     stop: SharedFlag = field(default_factory=SharedFlag)  # set if any process was interrupted
 
@@ -214,7 +216,8 @@ def train_one_epoch(run: TrainingRun) -> bool:
     sampler.set_epoch(state.epoch, first_batch=state.step)
     speed = Speed(args.batch_size * world_size(), state.step)
     batches, stop = progress(run.loader, f"epoch {state.epoch}", done=state.step), False
-    for batch in on_device(run.bad_rows.filter(batches, "the training set", len(sampler)), run.device):
+    usable = run.label_check.filter(run.bad_rows.filter(batches, "the training set", len(sampler)))
+    for batch in on_device(usable, run.device):
         step = state.global_step
         losses, part, outputs = add_gradient(run.model, run.criterion, batch, state.update, run.device, args)
         factor = lr_factor(step, args.num_epochs * len(run.loader), args.warmup_steps, args.lr_schedule)

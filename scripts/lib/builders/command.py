@@ -68,7 +68,7 @@ def _build_all(sets: dict[str, Reader], bodies: Bodies, args: Namespace, notes: 
         print(text, flush=True)
         write_text(yaml_file.with_suffix(".report.txt"), text + "\n")
         rows = HumanMeshDataset(yaml_file)
-        faults = check_set(rows, f"check {name}", min(args.num_workers, 4) if args.num_workers > 1 else 0)
+        faults, _ = check_set(rows, f"check {name}", min(args.num_workers, 4) if args.num_workers > 1 else 0)
         print(f"{printable(yaml_file)}: {describe(faults, len(rows))}", flush=True)
         if faults:
             problems.append(f"{yaml_file}: {len(faults)} rows cannot be used, first: {faults[0]['why']}")
