@@ -16,7 +16,7 @@ from tests.helpers.releases.threedpw import make_sequence, write_pickle
 from utils.paths import OPEN_BODY, ROOT
 
 TINY = ("--hrnet_type=w18", "--backbone_weights=none", "--device=cpu", "--num_workers=1", "--batch_size=2")
-TINY += ("--val_batch_size=2", "--model_type=backbone", "--mean_params=none")
+TINY += ("--val_batch_size=2", "--model_type=backbone", "--mean_params=none", "--log_root=logs")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""Initial weights: those of the published code, and a training that keeps its first estimate."""
+"""Initial weights: those of the published code, and a training that keeps its rotations (SMPL_POSE_SEEDS=3: longer)."""
+
+import os
 
 import pytest
 import torch
@@ -50,7 +52,8 @@ def test_an_untrained_block_changes_the_estimate_little(model):
     assert (outputs["pred_cam"] - first["pred_cam"]).abs().max() < 0.05
 
 
-@pytest.mark.parametrize(("hrnet_type", "seed"), [("w18", 0), ("w18", 1), ("w18", 2), ("w32", 0)])
+@pytest.mark.parametrize("seed", range(int(os.environ.get("SMPL_POSE_SEEDS", 1))))
+@pytest.mark.parametrize("hrnet_type", ["w18", "w32"])
 def test_the_published_rate_keeps_the_rotations(hrnet_type, seed):
     """Ten steps of stage 2 on 16 + 16 people: 2e-4 without warm-up. PyTorch's default weights triple the theta loss."""
     torch.manual_seed(seed)
