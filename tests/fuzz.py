@@ -7,12 +7,14 @@ anything else, over 5 seconds, or more memory than a few times the file's size e
 import argparse
 import base64
 import json
+import os
 import random
 import resource
 import signal
 import sys
 import tempfile
 import time
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +29,9 @@ from datasets.human_mesh import HumanMeshDataset, decode_image
 from models.body_model import load_body_model
 from tests.helpers import hostile
 from utils.checkpoint import load_checkpoint
-from utils.errors import UserError
+from utils.demo.boxes import read_boxes
+from utils.errors import UserError, printable
+from utils.media.find import find_media, name_results
 
 ROOM = 1 << 30  # bytes
 SECONDS = 5
@@ -81,6 +85,21 @@ def _read_set(yaml_file: Path):
         rows[i]
 
 
+def _read_configuration(path: Path, tensors: dict):
+    """A damaged configuration inside a whole checkpoint."""
+    checkpoint = path.with_suffix(".safetensors")
+    save_file(tensors, checkpoint, {"config": path.read_bytes().decode("utf-8", "replace")})
+    load_checkpoint(checkpoint)
+
+
+def _read_paths(path: Path):
+    """Names of inputs, as the command line gives them; results of all of them get names that can be printed."""
+    names = [os.fsdecode(line) for line in path.read_bytes().splitlines() if line and b"\0" not in line]
+    names = [str(path.parent / name.lstrip("/").replace("..", "")) for name in names]
+    for name in name_results(find_media(names)):
+        assert not {unicodedata.category(letter) for letter in printable(name)} & {"Cc", "Cs", "Zl", "Zp"}
+
+
 def prepare(kind: str, folder: Path):
     """One good file of a kind -> (the file to damage, how to read it)."""
     torch.manual_seed(0)
@@ -108,6 +127,21 @@ def prepare(kind: str, folder: Path):
 
             (folder / "a.pkl").write_bytes(pickle.dumps(body, 2))
         return folder / f"a.{kind}", load_body_model
+    if kind == "configuration":
+        (folder / "a.json").write_text(json.dumps(model["config"] | {"body": "a", "num_vertices": 30, "prior_seed": 0}))
+        return folder / "a.json", lambda path: _read_configuration(path, model["model"])
+    if kind in ("boxes_json", "boxes_csv"):
+        boxes = {"a.png": [[1, 2, 30, 40], [5.5, 6, 7, 8]], "b c.jpg": [[0, 0, 1e3, 2e3]]}
+        path = folder / f"a.{kind.removeprefix('boxes_')}"
+        rows = [f"{name},{','.join(map(str, box))}\n" for name, several in boxes.items() for box in several]
+        path.write_text(json.dumps(boxes) if kind == "boxes_json" else "name,x,y,w,h\n" + "".join(rows))
+        return path, read_boxes
+    if kind == "paths":
+        for name in ("photos/im01.png", "photos/b.jpg", "a/b/c.mp4"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+        (folder / "a.txt").write_text("photos/im01.png\nphotos/*.jpg\n[a-c]/**/*.mp4\ncaf\u00e9 \U0001f9cd/x-2.gif\n")
+        return folder / "a.txt", lambda path: _read_paths(path)
     yaml_file = hostile.make_set(folder, size=2)
     if kind == "image":
         encoded = base64.b64decode(yaml_file.with_name("a.img.tsv").read_bytes().split()[1])
@@ -120,6 +154,7 @@ def prepare(kind: str, folder: Path):
 
 
 KINDS = ("checkpoint", "safetensors", "npz", "pkl", "image", "yaml", "images", "labels", "index", "map")
+KINDS += ("configuration", "boxes_json", "boxes_csv", "paths")
 
 
 def run(kind: str, folder: Path, count: int, seed: int) -> Result:
@@ -161,7 +196,7 @@ def main():
             started = time.perf_counter()
             result = run(kind, Path(folder), -(-args.count // len(args.kinds)), args.seed)
             seconds = time.perf_counter() - started
-            print(f"{kind:<12}{result.inputs:7d} inputs, {result.refused:7d} refused, {seconds:6.1f} s", flush=True)
+            print(f"{kind:<14}{result.inputs:7d} inputs, {result.refused:7d} refused, {seconds:6.1f} s", flush=True)
 
 
 if __name__ == "__main__":
