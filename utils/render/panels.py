@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from utils.camera import Camera, WeakPerspective
+from utils.camera import Camera, Crop, Perspective, WeakPerspective
 from utils.crop import IMAGENET_MEAN, IMAGENET_STD
 from utils.render.colors import joint_color
 from utils.render.mesh import DEFAULT, RenderOptions, overlay, render_mesh, render_part
@@ -25,15 +25,44 @@ def draw_overlay(
 ) -> np.ndarray:
     """Draw meshes (each (V, 3) metres, camera frame) over a picture (H, W, 3) uint8 -> (H, W, 3) uint8.
 
-    Smaller bodies in the picture are taken to be farther away and drawn first.
+    A pixel shows the nearest body, by the depth in the camera frame. Weak-perspective cameras have no common depth: with
+    them, smaller bodies in the picture are taken to be farther away.
     """
     height, width = image.shape[:2]
-    by_size = sorted(zip(bodies, cameras, strict=True), key=lambda pair: np.ptp(pair[1].project(pair[0]), axis=0).max())
+    pairs = list(zip(bodies, cameras, strict=True))
+    if all(isinstance(camera, Perspective) for camera in cameras):
+        pairs.sort(key=lambda pair: -pair[0][:, 2].mean())
+        nearest = np.full((height, width), np.inf, np.float32)
+    else:
+        pairs.sort(key=lambda pair: np.ptp(pair[1].project(pair[0]), axis=0).max())
+        nearest = None
     image = image.copy()
-    for vertices, camera in by_size:
+    for vertices, camera in pairs:
         box, part = render_part(vertices, faces, camera, height, width, options)
+        if nearest is not None:
+            in_front = part.depth <= nearest[box]
+            part = part._replace(alpha=part.alpha * in_front)
+            nearest[box] = np.where(in_front & part.mask, part.depth, nearest[box])
         image[box] = overlay(image[box], part)
     return image
+
+
+def mesh_picture(image: Tensor, vertices: Tensor, faces: np.ndarray, cam: Tensor) -> np.ndarray:
+    """Meshes drawn over crops, side by side -> (H, B * W, 3) uint8.
+
+    image (B, 3, H, W), ImageNet-normalised; vertices (B, V, 3) metres, camera frame; faces (F, 3); cam (B, 3) of the
+    crop. A nonfinite mesh is left out.
+    """
+    pictures = []
+    for picture, body, camera in zip(
+        _to_uint8(image), vertices.detach().float().cpu().numpy(), cam.detach().float().cpu(), strict=True
+    ):
+        size = picture.shape[0]
+        crop = Crop((size / 2, size / 2), size / 200)
+        drawn = np.isfinite(body).all() and bool(camera.isfinite().all()) and camera[0] > 0.01
+        bodies, cameras = ([body], [crop.camera(camera.numpy())]) if drawn else ([], [])
+        pictures.append(draw_overlay(np.ascontiguousarray(picture), bodies, faces, cameras))
+    return np.concatenate(pictures, axis=1)
 
 
 def draw_side_view(
@@ -109,15 +138,20 @@ def keypoint_picture(image: Tensor, predicted: Tensor, labelled: Tensor, limit: 
     image (B, 3, H, W) ImageNet-normalised; predicted (B, 14, 2) in the crop frame, J14 order; labelled (B, 14, 3) the
     same with confidence. Shows the first `limit` samples.
     """
-    mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
-    crops = image[:limit].detach().float().cpu().permute(0, 2, 3, 1).numpy() * std + mean
-    crops = np.ascontiguousarray((crops * 255).round().clip(0, 255).astype(np.uint8))
+    crops = _to_uint8(image[:limit])
     predicted = predicted[:limit].detach().float().cpu().numpy()
     labelled = labelled[:limit].detach().float().cpu().numpy()
     for crop, points, label in zip(crops, predicted, labelled, strict=True):
         _draw_skeleton(crop, label[:, :2], label[:, 2] > 0, GREEN)
         _draw_skeleton(crop, points, np.isfinite(points).all(1), RED)
     return np.concatenate(crops, axis=1)
+
+
+def _to_uint8(image: Tensor) -> np.ndarray:
+    """(B, 3, H, W) ImageNet-normalised -> (B, H, W, 3) uint8."""
+    mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
+    crops = image.detach().float().cpu().permute(0, 2, 3, 1).numpy() * std + mean
+    return np.ascontiguousarray((crops * 255).round().clip(0, 255).astype(np.uint8))
 
 
 def _draw_skeleton(image: np.ndarray, points: np.ndarray, shown: np.ndarray, color: tuple[int, int, int]):
