@@ -8,24 +8,24 @@ from argparse import Namespace
 from dataclasses import dataclass, field
 from operator import attrgetter
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from datasets.build import build_dataset, build_loader, describe_data, describe_labels
+from datasets.build import describe_data, describe_labels, make_loader
 from datasets.label_checks import FirstBatches
-from datasets.sampler import Shard
 from models.body_model import BodyModel
 from models.build import build_model, config_from_args, name_keypoint_regressor, take_choices
 from models.criterion import Criterion
 from models.features import network_input
 from models.inference.cost import describe_cost
 from models.inference.evaluate import describe_refinements, evaluate, inference_network
+from models.inference.pictures import crop_picture, validation_picture
 from utils.checkpoint import find_checkpoint, load_checkpoint, load_weights
 from utils.errors import UserError, exit_on_user_error
 from utils.options import parse_args
-from utils.process import autocast, choose_device, choose_precision, is_main, print_once, rank, world_size
-from utils.render.panels import keypoint_picture
+from utils.process import autocast, choose_device, choose_precision, is_main, print_once, world_size
 from utils.train.bad_row_log import BadRowLog
 from utils.train.batches import loader_errors, on_device, split_batch
 from utils.train.checkpoint_folder import CheckpointFolder
@@ -45,6 +45,7 @@ from utils.train.distributed import (
 from utils.train.logger import Logger, progress, report_metrics
 from utils.train.nonfinite import NonfiniteLog
 from utils.train.optimizer import RunningAverage, build_optimizer, lr_factor, set_lr
+from utils.train.profiler import StepProfiler
 from utils.train.provenance import provenance
 from utils.train.run_lock import RunLock
 from utils.train.run_state import RunState
@@ -114,9 +115,15 @@ class TrainingRun:
     nonfinite: NonfiniteLog
     bad_rows: BadRowLog
     lock: RunLock
+    profiler: StepProfiler
     label_check: FirstBatches = field(default_factory=FirstBatches)
     interrupt: Interrupt = field(default_factory=Interrupt)
     stop: SharedFlag = field(default_factory=SharedFlag)  # set if any process was interrupted
+
+    @property
+    def faces(self) -> np.ndarray:
+        """Triangles (F, 3) of the body's mesh."""
+        return unwrap(self.model).body_model.faces
 
     def interrupted(self) -> bool:
         """Whether this process has received a signal to stop."""
@@ -155,7 +162,8 @@ def prepare_training(args: Namespace, model, criterion, checkpoints, newest, che
     logger.resume_from(state.epochs_done, state.global_step)
     if state.epoch_is_over and any_rank(logger.has(state.epoch))[0]:
         state.next_epoch()
-    logs = logger, nonfinite, bad_rows, lock
+    profiler = StepProfiler(folder / "trace.json" if args.profile and is_main() else None)
+    logs = logger, nonfinite, bad_rows, lock, profiler
     return TrainingRun(args, device, model, criterion, loader, val_loader, state, config, checkpoints, *logs)
 
 
@@ -173,8 +181,7 @@ def train(run: TrainingRun):
             run.save()
             reason = run.interrupt.received or "another process"
             print_once(f"stopped by {reason} {state.place}; --auto_load 1 resumes from there")
-    run.logger.close()
-    run.lock.release()
+    run.logger.close(), run.profiler.close(), run.lock.release()
     run.checkpoints.require_saved()
 
 
@@ -197,7 +204,12 @@ def finish_epoch(run: TrainingRun) -> bool:
         if report is None:
             return False
         report_metrics(report, describe_protocol(args, unwrap(run.model).body_model), args.metrics_json, required=False)
-        run.logger.scalars("val", report, state.epoch)
+        errors = {name: value for name, value in report.items() if not name.endswith("count")}
+        run.logger.scalars("val", errors, state.epoch)
+        if is_main():
+            dataset = run.val_loader.dataset
+            picture = validation_picture(network, run.criterion, dataset, run.device, run.faces)
+            run.logger.picture("val", picture, state.epoch)
         if saved and run.logger.is_best("mpjpe_mm", report["mpjpe_mm"]):
             run.checkpoints.keep_best()
         record["val"] = report
@@ -225,6 +237,7 @@ def train_one_epoch(run: TrainingRun) -> bool:
         outcome = state.update.step()
         state.add_losses(losses, outcome)
         state.step += 1
+        run.profiler.step()
         stop = run.stop(run.interrupted())
         run.nonfinite.add(outcome.nonfinite, step, losses, batch)
         if step % args.summary_steps == 0:
@@ -235,8 +248,8 @@ def train_one_epoch(run: TrainingRun) -> bool:
             batches.set_postfix_str(f"loss {values['loss']:.2f}")
             run.logger.scalars("train", values, step)
             if "image" in part:
-                labels = run.criterion.targets(part)["keypoints_2d"]
-                run.logger.picture("train", keypoint_picture(part["image"], outputs["pred_keypoints_2d"], labels), step)
+                targets = run.criterion.targets(part)
+                run.logger.picture("train", crop_picture(part["image"], outputs, targets, run.faces), step)
         if stop:
             break
         if args.save_steps and (step + 1) % args.save_steps == 0 and not state.epoch_is_over:
@@ -260,16 +273,6 @@ def add_gradient(model, criterion, batch: dict, update: Update, device: torch.de
             update.backward(own, share)
         losses = {name: losses.get(name, 0) + share * loss.detach() for name, loss in own.items()}
     return losses, part, outputs
-
-
-def make_loader(args: Namespace, split: str) -> DataLoader:
-    """This process's loader of the split "train" or "val"."""
-    dataset, train = build_dataset(args, split), split == "train"
-    batch_size = args.batch_size if train else args.val_batch_size
-    shard = Shard(args.seed, rank(), world_size())
-    options = {"num_workers": args.num_workers, "train": train, "shard": shard, "skip_bad_rows": True}
-    pin_memory = torch.cuda.is_available() and args.device != "cpu"
-    return build_loader(dataset, batch_size=batch_size, pin_memory=pin_memory, **options)
 
 
 def describe_protocol(args, body_model) -> dict[str, str]:

@@ -15,6 +15,7 @@ from datasets.tsv import read_note
 from utils.arguments import split_weight
 from utils.errors import UserError
 from utils.paths import OPEN_BODY
+from utils.process import rank, world_size
 from utils.train.signals import leave_signals_to_parent
 
 
@@ -104,6 +105,16 @@ def describe_labels(args: Namespace) -> dict[str, str]:
     if args.data_mode == "emdb":
         labels["joints"] = "24 SMPL joints, against those of the labelled body"
     return labels
+
+
+def make_loader(args: Namespace, split: str) -> DataLoader:
+    """This process's loader of the split "train" or "val"."""
+    dataset, train = build_dataset(args, split), split == "train"
+    batch_size = args.batch_size if train else args.val_batch_size
+    shard = Shard(args.seed, rank(), world_size())
+    options = {"num_workers": args.num_workers, "train": train, "shard": shard, "skip_bad_rows": True}
+    pin_memory = torch.cuda.is_available() and args.device != "cpu"
+    return build_loader(dataset, batch_size=batch_size, pin_memory=pin_memory, **options)
 
 
 def build_loader(

@@ -34,6 +34,9 @@ class RowError(UserError):
 def exit_with(error: UserError | str):
     """Print one line to stderr and exit with code 2."""
     sys.stdout.flush()
+    if "tqdm" in sys.modules:  # a progress bar that is still open would be drawn again below the error
+        for bar in [*getattr(sys.modules["tqdm"].tqdm, "_instances", ())]:
+            bar.close()
     message = re.split(r"(?:User|Row)Error: ", str(error))[-1]  # a loader worker wraps its error in a traceback
     message = " ".join(
         line.strip() for line in message.strip().splitlines()

@@ -232,6 +232,12 @@ def test_numbers_that_are_not_finite_are_skipped_and_listed(train, place, tmp_pa
     assert "not_finite_rank0.jsonl" in error and Path("logs/never/not_finite_rank0.jsonl").is_file()
 
 
+def test_a_trace_of_a_few_steps(train, place):
+    code, out, err = train("--exp_name=traced", "--num_epochs=2", "--profile")
+    assert code == 0 and "wrote logs/traced/trace.json" in out, err
+    assert json.loads((place / "logs/traced/trace.json").read_text())["traceEvents"]
+
+
 def test_overfitting_evaluates_on_the_rows_of_training(train, place):
     flags = ["--exp_name=few", "--overfit=4", "--num_epochs=60", "--eval_epochs=30", "--lr=1e-3", "--ema=0"]
     code, out, err = train(*flags, "--save_epochs=60")

@@ -265,6 +265,9 @@ def get_args_parser() -> argparse.ArgumentParser:
         help="loss weight of each stage, first estimate first (default: the last stage only)",
     )
     train.add_argument(
+        "--profile", action="store_true", help="write a trace of the steps 5 to 8 to EXP_NAME/trace.json"
+    )
+    train.add_argument(
         "--logger",
         choices=("tensorboard", "csv", "wandb"),
         default="tensorboard",

@@ -25,8 +25,8 @@ def draw_overlay(
 ) -> np.ndarray:
     """Draw meshes (each (V, 3) metres, camera frame) over a picture (H, W, 3) uint8 -> (H, W, 3) uint8.
 
-    A pixel shows the nearest body, by the depth in the camera frame. Weak-perspective cameras have no common depth: with
-    them, smaller bodies in the picture are taken to be farther away.
+    A pixel shows the nearest body, by the depth in the camera frame. Weak-perspective cameras have no common depth:
+    with them, smaller bodies in the picture are taken to be farther away.
     """
     height, width = image.shape[:2]
     pairs = list(zip(bodies, cameras, strict=True))

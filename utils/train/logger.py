@@ -67,9 +67,10 @@ class Logger:
             if value is not None:
                 self._add("add_scalar", f"{group}/{name}", value, step)
 
-    def picture(self, name: str, image: np.ndarray, step: int):
-        """Add an image (H, W, 3) uint8 to TensorBoard."""
-        self._add("add_image", name, image, step, dataformats="HWC")
+    def picture(self, name: str, image: np.ndarray | None, step: int):
+        """Add an image (H, W, 3) uint8; None adds nothing."""
+        if image is not None:
+            self._add("add_image", name, image, step, dataformats="HWC")
 
     def epoch(self, record: dict):
         """Add one line to log.jsonl and write the curves to the disk."""
