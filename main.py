@@ -19,8 +19,8 @@ from models.body_model import BodyModel
 from models.build import build_model, config_from_args, name_keypoint_regressor, take_choices
 from models.criterion import Criterion
 from models.features import network_input
+from models.inference import evaluate as evaluation
 from models.inference.cost import describe_cost
-from models.inference.evaluate import describe_refinements, evaluate, inference_network
 from models.inference.pictures import crop_picture, validation_picture
 from utils.checkpoint import find_checkpoint, load_checkpoint, load_weights
 from utils.errors import UserError, exit_on_user_error
@@ -93,9 +93,11 @@ def evaluate_only(args: Namespace, model: nn.Module, criterion: Criterion, check
         )
     if checkpoint["config"].get("model_type") != args.model_type:
         raise UserError("the checkpoint has no trained transformer: evaluate it with --model_type backbone")
-    network = inference_network(model, device, args.precision, *refinements(args))
-    report = evaluate(network, criterion, make_loader(args, "val"), device, BadRowLog(None))
-    report_metrics(report, describe_protocol(args, model.body_model), args.metrics_json)
+    network = evaluation.inference_network(model, device, args.precision, *refinements(args))
+    loader, protocol = make_loader(args, "val"), args.protocol
+    found = evaluation.predict(network, criterion, loader, device, BadRowLog(None), protocol=protocol)
+    report = evaluation.report_on(found, args.save_predictions, args.group_by, args.data_mode)
+    report_metrics(report, describe_protocol(args, criterion), args.metrics_json)
 
 
 @dataclass
@@ -199,12 +201,13 @@ def finish_epoch(run: TrainingRun) -> bool:
     record |= {"train_seconds": time.perf_counter() - started, "saved": saved}
     if run.val_loader and (last or (state.epoch + 1) % args.eval_epochs == 0):
         model = update.average.module if update.average else run.model
-        network = inference_network(model, run.device, args.precision, *refinements(args))
-        report = evaluate(network, run.criterion, run.val_loader, run.device, run.bad_rows, run.interrupted)
+        network = evaluation.inference_network(model, run.device, args.precision, *refinements(args))
+        logs = run.bad_rows, run.interrupted
+        report = evaluation.evaluate(network, run.criterion, run.val_loader, run.device, *logs, args.protocol)
         if report is None:
             return False
-        report_metrics(report, describe_protocol(args, unwrap(run.model).body_model), args.metrics_json, required=False)
-        errors = {name: value for name, value in report.items() if not name.endswith("count")}
+        report_metrics(report, describe_protocol(args, run.criterion), args.metrics_json, required=False)
+        errors = {name: value for name, value in report.items() if name.endswith("_mm")}
         run.logger.scalars("val", errors, state.epoch)
         if is_main():
             dataset = run.val_loader.dataset
@@ -275,16 +278,17 @@ def add_gradient(model, criterion, batch: dict, update: Update, device: torch.de
     return losses, part, outputs
 
 
-def describe_protocol(args, body_model) -> dict[str, str]:
+def describe_protocol(args, criterion) -> dict[str, str]:
     """How the numbers of an evaluation were computed."""
+    regressor = name_keypoint_regressor(args, criterion.body_model)
     protocol = {
         "data": describe_data(args),
-        "body": _body(body_model),
-        "joints": f"J14 of the mesh by {name_keypoint_regressor(args, body_model)}, against labelled 3D keypoints",
+        "body": _body(criterion.body_model),
+        "joints": f"J14 of the mesh by {regressor}, against labelled 3D keypoints",
         "alignment": "MPJPE middle of the hips, PA-MPJPE similarity transform, MPVPE J17 pelvis",
-        "gender": "neutral body for estimates and labels",
     }
-    return protocol | describe_refinements(*refinements(args)) | describe_labels(args)
+    protocol |= evaluation.describe_counting(args.protocol, criterion)
+    return protocol | evaluation.describe_refinements(*refinements(args)) | describe_labels(args)
 
 
 def _body(body_model: BodyModel) -> str:

@@ -71,12 +71,19 @@ def _build_dataset(args: Namespace, split: str) -> Dataset:
         seed=args.seed if train else 0,
         root=None if args.allow_outside_paths else root.absolute(),
         with_smpl_joints=args.data_mode == "emdb",
+        with_gender=_with_gender(args, train),
     )
+
+
+def _with_gender(args: Namespace, train: bool) -> bool:
+    """Whether the rows are for evaluation by the gender of the labels."""
+    return args.data_mode == "3dpw" and bool(args.overfit or not train)
 
 
 def _mixture(args: Namespace, chosen: list[str], train: bool) -> Mixture:
     seed = args.seed if train else 0
     options = {"augment": train and not args.no_augment, "seed": seed, "with_smpl_joints": args.data_mode == "emdb"}
+    options["with_gender"] = _with_gender(args, train)
     root = {"root": None} if args.allow_outside_paths else {}
     files, weights = zip(*map(split_weight, chosen), strict=True)
     return Mixture([HumanMeshDataset(file, **options, **root) for file in files], weights, seed)

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from datasets.augment import Augmentation, move_keypoints_2d, move_keypoints_3d, move_pose
 from datasets.decode import decode_for_crop, decode_image
-from datasets.labels import format_label, parse_label, parse_smpl_joints
+from datasets.labels import format_label, parse_gender, parse_label, parse_smpl_joints
 from datasets.tsv import TSVSet
 from utils.crop import CROP_SIZE, crop_matrix, normalize, reduced_matrix, warp
 
@@ -29,6 +29,7 @@ class HumanMeshDataset(Dataset):
     with_image_uint8: add `image_uint8` (3, 224, 224), the crop before normalisation.
     with_smpl_joints: add `smpl_joints` (24, 3) metres, camera frame, by the body of the person's gender; only sets for
     evaluation have them, without augmentation.
+    with_gender: add `gender` int, 0 neutral or unknown, 1 male, 2 female.
     root: folder that has to contain the set's files, see `TSVSet`.
     Large JPEGs are decoded at the resolution that the crop needs, see `datasets.decode`. A row that cannot be read
     raises a RowError with file, row and remedy.
@@ -42,12 +43,13 @@ class HumanMeshDataset(Dataset):
         seed: int = 0,
         root: str | Path | None = "..",
         with_smpl_joints: bool = False,
+        with_gender: bool = False,
     ):
         self.rows = TSVSet(yaml_file, root)
         self.augment = augment
         self.with_image_uint8 = with_image_uint8
         self.seed = seed
-        self.with_smpl_joints = with_smpl_joints
+        self.with_smpl_joints, self.with_gender = with_smpl_joints, with_gender
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,6 +86,8 @@ class HumanMeshDataset(Dataset):
             row[name].zero_()  # rotation and translation make zeros of a missing label nonzero
         if self.with_smpl_joints:
             row["smpl_joints"] = _tensor(parse_smpl_joints(self.rows.label(index), self._where(index, key, "label")))
+        if self.with_gender:
+            row["gender"] = parse_gender(self.rows.label(index))
         if self.with_image_uint8:
             brightened = np.clip(crop[..., :3] * np.asarray(gain_rgb), 0, 255).astype(np.uint8)
             row["image_uint8"] = torch.from_numpy(brightened.transpose(2, 0, 1).copy())

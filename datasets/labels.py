@@ -54,6 +54,11 @@ def parse_smpl_joints(label: dict, where: str = "label") -> np.ndarray:
     return joints.reshape(24, 3)
 
 
+def parse_gender(label: dict) -> int:
+    """`gender` of a label ("m", "male", "f", "female") -> 1 male, 2 female, 0 anything else."""
+    return {"m": 1, "f": 2}.get(str(label.get("gender") or "")[:1].lower(), 0)
+
+
 def format_label(
     center: ArrayLike,
     scale: float,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from models.backbones.registry import backbone_kind
 from models.body_model import NUM_BETAS, BodyModel, load_body_model
 from models.criterion import Criterion
+from models.gendered import load_gendered_bodies
 from models.graph_transformer import GraphTransformerBlock
 from models.joint_graph import JointEmbedding, JointGraph
 from models.joint_prior import load_joint_prior
@@ -75,6 +76,9 @@ def build_model(options: Namespace | EasyDict) -> tuple[MeshRecovery, Criterion]
         keypoint_loss=options.keypoint_loss,
         subsampled=network.subsampled,
     )
+    if options.data_mode == "3dpw" and options.protocol != "smpler":
+        neutral = find_body(options.smpl_path)
+        criterion.gendered = load_gendered_bodies(neutral, network.body_model, network.keypoint_regressor)
     return network, criterion
 
 

@@ -53,6 +53,7 @@ class Criterion(nn.Module):
             self.weights["betas"] = w_betas
         self.w_features = w_features
         self.stage_weights = stage_weights
+        self.gendered = None  # models.gendered.GenderedBodies, for evaluation by the gender of the labels
         self.keypoint_loss = {"mse": Tensor.square, "l1": Tensor.abs}[keypoint_loss]
         self.register_buffer("pelvis_regressor", keypoint_regressor[J17_PELVIS].float(), persistent=False)
         self.register_buffer("j14", torch.tensor(J24_TO_J14), persistent=False)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +90,17 @@ def input_folder(text: str) -> Path:
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"{path} is a file, not a folder" if path.exists() else f"no folder {path}")
     return path
+
+
+def pattern(text: str) -> str:
+    """A regular expression with one group."""
+    try:
+        count = re.compile(text).groups
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text} is no regular expression ({error})") from None
+    if count != 1:
+        raise argparse.ArgumentTypeError(f"{text} has {count} groups in round brackets, one is needed")
+    return text
 
 
 def add_assets_flag(parser: argparse.ArgumentParser):

@@ -248,6 +248,9 @@ IMPOSSIBLE = {
     "--data_mode=3dpw --num_samples=4": "--limit_val",
     "--data_mode=synthetic --eval_only --load_checkpoint=a.pt --num_samples=4": "--limit_val",
     "--limit_val=0": "--limit_val",
+    "--save_predictions=a.txt": ".npz",
+    "--group_by=abc": "0 groups",
+    "--group_by=(": "no regular expression",
 }
 
 
@@ -317,3 +320,32 @@ def test_an_older_run_of_the_same_name_is_kept(say):
     (moved,) = Path("logs").glob("twice_until_*")
     assert str(moved) in out and (moved / "checkpoints/epoch_007.pt").read_text() == "yesterday's"
     assert [path.name for path in old.parent.iterdir()] == ["epoch_000.pt"]
+
+
+def test_saved_predictions_are_the_same_on_any_number_of_processes(place, say, trained):
+    flags = ["--eval_only", "--data_mode=h36m", trained, "--group_by=_([0-4])"]
+    code, out, err = say(*flags, "--save_predictions=alone.npz", "--metrics_json=alone.json")
+    assert code == 0, err
+    shared = place / "shared.npz"
+    succeed(place, *flags, "--val_batch_size=2", f"--save_predictions={shared}", launcher="launch", processes=2)
+    with np.load("alone.npz") as alone, np.load(shared) as other:
+        assert {*alone} == {*other}
+        assert alone["index"].tolist() == list(range(7))
+        assert alone["key"].tolist() == [f"valid.protocol2_{i}" for i in range(7)]
+        for name in alone:
+            if alone[name].dtype.kind == "f":
+                np.testing.assert_allclose(alone[name], other[name], rtol=1e-4, atol=1e-5)
+            else:
+                assert alone[name].tolist() == other[name].tolist()
+        report = json.loads(Path("alone.json").read_text())
+        assert report["mpjpe_mm"] == pytest.approx(1000 * np.nanmean(alone["mpjpe"]))
+        joints = np.nanmean(alone["joint_errors"], axis=0)
+        assert [*report["joints"].values()] == pytest.approx(1000 * joints)
+    assert [*report["groups"]] == ["0", "1", "2", "3", "4", "other"] and report["groups"]["other"]["count"] == 2
+    low, high = report["intervals"]["mpjpe_mm"]
+    assert low < report["mpjpe_mm"] < high and "by bootstrap over samples" in out
+
+
+@pytest.mark.parametrize("flags", ["--save_predictions=a.npz", "--group_by=(a)"])
+def test_flags_of_evaluation_are_refused_in_training(say, flags):
+    assert_one_line(*say(flags)[::2], "--eval_only")

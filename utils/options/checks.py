@@ -51,5 +51,8 @@ def check_options(args: argparse.Namespace):
         raise UserError(f"--stage_weights: this network has {num_stages} stages, give a weight for each, not all 0")
     if args.exp_name in ("", ".", "..") or Path(args.exp_name).name != args.exp_name:
         raise UserError(f"--exp_name '{args.exp_name}' is not a plain folder name: leave out slashes")
+    for name in ("save_predictions", "group_by"):
+        if getattr(args, name) and not args.eval_only:
+            raise UserError(f"--{name} is for evaluation: add --eval_only, or leave it out")
     if args.metrics_json and not args.metrics_json.parent.is_dir():
         raise UserError(f"--metrics_json: the folder {args.metrics_json.parent} does not exist; create it first")

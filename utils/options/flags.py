@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from utils.arguments import Parser, backbone_name, number, weighted_file
+from utils.arguments import Parser, backbone_name, number, output_file, pattern, weighted_file
 from utils.network_config import (
     GRAPH_ENTRIES,
     GRAPHS,
@@ -45,29 +45,31 @@ def get_args_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--load_checkpoint", metavar="FILE", help="weights to start from; * in the name: the last match by name"
     )
-    run.add_argument(
-        "--auto_load",
-        type=int,
-        choices=(0, 1),
-        default=0,
-        help="1: resume from the newest intact checkpoint of --exp_name",
-    )
+    help_text = "1: resume from the newest intact checkpoint of --exp_name"
+    run.add_argument("--auto_load", type=int, choices=(0, 1), default=0, help=help_text)
     run.add_argument("--metrics_json", type=Path, metavar="FILE", help="write the printed table as JSON, also")
+    help_text = "with --eval_only: write estimates and errors of each sample"
+    run.add_argument("--save_predictions", type=output_file(".npz"), metavar="FILE.npz", help=help_text)
     run.add_argument(
-        "--flip_test",
-        action="store_true",
-        help="average the estimates for each image and its mirror image in evaluation",
+        "--group_by",
+        type=pattern,
+        metavar="PATTERN",
+        help="with --eval_only: errors per group, by a regular expression with one group for the keys of the rows "
+        "(default: action of Human3.6M, else sequence)",
     )
     run.add_argument(
-        "--fit_keypoints",
-        action="store_true",
-        help="fit the estimates to MoveNet's 2D keypoints in evaluation",
+        "--protocol",
+        choices=("standard", "smpler"),
+        default="standard",
+        help="smpler: count joints of confidence 0 and pose labels with the neutral body (default: %(default)s)",
     )
+    help_text = "average the estimates for each image and its mirror image in evaluation"
+    run.add_argument("--flip_test", action="store_true", help=help_text)
     run.add_argument(
-        "--quarter_turns",
-        action="store_true",
-        help="evaluate each image at the quarter turn in which MoveNet's keypoints have the highest confidence",
+        "--fit_keypoints", action="store_true", help="fit the estimates to MoveNet's 2D keypoints in evaluation"
     )
+    help_text = "evaluate each image at the quarter turn in which MoveNet's keypoints have the highest confidence"
+    run.add_argument("--quarter_turns", action="store_true", help=help_text)
     run.add_argument("--seed", type=count, default=0, help="seed of all random numbers (default: %(default)s)")
     run.add_argument("--device", default="auto", help="auto (CUDA if available), cpu, cuda or cuda:N")
     run.add_argument(

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from utils.errors import UserError
+from utils.evaluation.details import format_details
 from utils.files import write_text
 from utils.metrics import format_table
 from utils.process import is_main, print_once
@@ -114,7 +115,7 @@ def report_metrics(report: dict, protocol: dict[str, str], path: Path | None, re
 
     UserError if the file is required and cannot be written; otherwise a warning.
     """
-    print_once(format_table(report, protocol))
+    print_once("\n".join(filter(None, (format_table(report, protocol), format_details(report)))))
     if not path or not is_main():
         return
     try:

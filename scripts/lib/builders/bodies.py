@@ -10,6 +10,7 @@ from datasets.builders import Bodies
 from datasets.builders.keypoint_orders import J17_TO_J24, SMPL_TO_J24
 from models.body_model import BodyModel, load_body_model
 from models.build import find_body
+from models.gendered import beside
 from utils.errors import UserError
 from utils.geometry import rotvec_to_rotmat
 from utils.safe_load.limits import check_arrays
@@ -57,22 +58,12 @@ def load_bodies(smpl_path: Path | None, keypoint_regressor: Path | None, need: t
     """The body of --smpl_path (else the licensed one in meta_data/, else the open one), and those of men and women
     beside it, if `need` names them and their files are there."""
     neutral = find_body(smpl_path)
-    found = {gender: _beside(neutral, gender) for gender in need}
+    found = {gender: beside(neutral, gender) for gender in need}
     return Bodies(
         neutral=_load(neutral, keypoint_regressor),
         missing=tuple(gender for gender, path in found.items() if path is None),
         **{gender: _load(path, keypoint_regressor) for gender, path in found.items() if path is not None},
     )
-
-
-def _beside(neutral: Path, gender: str) -> Path | None:
-    """SMPL_MALE.npz beside SMPL_NEUTRAL.npz, and the older names of the same."""
-    letter = gender[0]
-    names = [f"SMPL_{gender.upper()}", f"smpl_{gender}", f"basicmodel_{letter}_lbs_10_207_0_v1.1.0"]
-    names += [f"basicModel_{letter}_lbs_10_207_0_v1.0.0", f"basicmodel_{letter}_lbs_10_207_0_v1.0.0"]
-    names += [neutral.stem.replace("NEUTRAL", gender.upper()).replace("neutral", gender)]
-    paths = [neutral.parent / f"{name}{end}" for name in names for end in (".npz", ".pkl")]
-    return next((path for path in paths if path != neutral and path.is_file()), None)
 
 
 def _load(path: Path, keypoint_regressor: Path | None) -> PosedBody:
