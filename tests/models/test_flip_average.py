@@ -7,6 +7,7 @@ import torch
 
 from main import describe_protocol
 from models.build import build_model
+from models.criterion import Criterion
 from models.inference.flip_average import FlipTest, mean_rotation, mirror_rotation
 from models.predictor import load_predictor
 from utils.options import parse_args
@@ -76,5 +77,7 @@ def test_the_flip_test_is_the_default_of_the_demo():
 
 def test_the_protocol_names_the_flip_test(network):
     for flags in ((), ("--flip_test",)):
-        protocol = describe_protocol(parse_args(["--data_mode=synthetic", *flags]), network.body_model)
+        protocol = describe_protocol(
+            parse_args(["--data_mode=synthetic", *flags]), Criterion(network.body_model, network.keypoint_regressor)
+        )
         assert ("flip test" in protocol) == bool(flags)

@@ -8,6 +8,7 @@ from torch import nn
 
 from main import describe_protocol
 from models.build import build_model
+from models.criterion import Criterion
 from models.inference.flip_average import mirror_rotation
 from models.inference.keypoint_fit import KEYPOINT_SIGMA, KeypointFit
 from models.inference.prepare import refine
@@ -213,6 +214,8 @@ def test_the_fit_is_the_default_of_the_demo():
 def test_the_protocol_names_the_fit(network):
     for flags in ((), ("--fit_keypoints",)):
         args = parse_args(["--data_mode=synthetic", "--backbone=movenet", *flags])
-        assert ("keypoint fit" in describe_protocol(args, network.body_model)) == bool(flags)
+        assert (
+            "keypoint fit" in describe_protocol(args, Criterion(network.body_model, network.keypoint_regressor))
+        ) == bool(flags)
     with pytest.raises(UserError, match="movenet"):
         parse_args(["--fit_keypoints"])

@@ -1,18 +1,11 @@
-"""Every flag of main.py, and the combinations that cannot work."""
+"""Every flag of main.py."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from utils.arguments import Parser, backbone_name, number, output_file, pattern, weighted_file
-from utils.network_config import (
-    GRAPH_ENTRIES,
-    GRAPHS,
-    HRNET_TYPES,
-    JOINT_PRIORS,
-    MODEL_TYPES,
-    TRAIN_BACKBONES,
-)
+from utils.network_config import GRAPH_ENTRIES, GRAPHS, HRNET_TYPES, JOINT_PRIORS, MODEL_TYPES, TRAIN_BACKBONES
 from utils.options.checks import check_options
 from utils.options.presets import PRESETS, expand
 from utils.paths import ROOT
