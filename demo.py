@@ -14,7 +14,7 @@ from tqdm import tqdm
 from models.predictor import BATCH_SIZE, Predictor, load_network, load_predictor
 from utils.demo.boxes import read_boxes, warn_of_unused_boxes
 from utils.demo.films import collect_pictures, reconstruct_films
-from utils.demo.options import PHOTO_KINDS, check_output, parse_demo_args
+from utils.demo.options import PHOTO_KINDS, check_kinds, check_output, parse_demo_args
 from utils.demo.photo_results import PhotoResults
 from utils.errors import UserError, exit_on_user_error, printable
 from utils.media.find import find_media, is_film, load_images, name_results
@@ -33,9 +33,15 @@ def main():
     paths, films = find_media(args.img_path), {}
     if args.fps:
         paths, films = collect_pictures(paths, args.fps)
-    check_output(args.output, name_results(paths), paths)
     if not args.serve and args.webcam is None and not any(path.exists() for path in paths):
         raise UserError(f"image not found: {', '.join(map(str, paths))}; check the path")
+    moving = [path for path in paths if path in films or is_film(path)]
+    photos = [path for path in paths if path not in {*moving}]
+    if not args.serve:
+        others = [args.boxes, args.load_checkpoint, args.smpl_path, args.keypoint_regressor]
+        check_output(args.output, name_results(paths), paths, args.save, [Path(path) for path in others if path])
+        if not args.save_all:
+            check_kinds(args.save, photos, [*moving, *([Path("webcam")] if args.webcam is not None else [])])
 
     start = time.perf_counter()
     files = args.load_checkpoint, args.device, args.smpl_path, args.keypoint_regressor
@@ -58,8 +64,7 @@ def main():
         names = dict(zip(paths, name_results(paths), strict=True))
         warn_of_unused_boxes(boxes, paths)
         boxes = {path: [args.bbox] if args.bbox else boxes.get(path.name, []) for path in paths}
-        moving = [path for path in paths if path in films or is_film(path)]
-        photos = [path for path in paths if path not in moving]
+        moving += [path for path in paths if path not in {*moving, *photos}]  # the recording
         failures = reconstruct_photos(predictor, results, photos, names, boxes, args)
         failures += reconstruct_films(predictor, moving, films, names, boxes, args)
     for failure in failures if len(paths) > 1 else ():
@@ -83,7 +88,12 @@ def reconstruct_photos(
             ):
                 if (count := count_frames(path)) > 1:
                     bar.write(f"note     {printable(path.name)}: the first of its {count} pictures is used")
-                written = results.write(args.output, names[path], image, people, kinds)
+                try:
+                    written = results.write(args.output, names[path], image, people, kinds)
+                except UserError as error:  # a name too long, a full disk: the others go on
+                    failures.append(error)
+                    bar.update()
+                    continue
                 described = "; ".join(describe(person, bool(boxes[path])) for person in people)
                 bar.write(f"person   {printable(path.name)}: {described}")
                 bar.write("wrote    " + "\n         ".join(map(printable, written)))

@@ -1,6 +1,7 @@
 """Errors that a user can correct: one clear line, exit code 2, no traceback."""
 
 import functools
+import os
 import re
 import sys
 
@@ -50,9 +51,20 @@ def exit_on_user_error(main):
 
     @functools.wraps(main)
     def wrapper(*args, **kwargs):
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed by the shell, as in `2>&-`
+                setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         try:
-            return main(*args, **kwargs)
+            result = main(*args, **kwargs)
+            sys.stdout.flush()
+            return result
         except UserError as error:
             exit_with(error)
+        except KeyboardInterrupt:
+            print("\nerror: stopped by Ctrl-C", file=sys.stderr, flush=True)
+            sys.exit(130)
+        except BrokenPipeError:  # the reader, such as `| head -1`, has all it wants
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
 
     return wrapper

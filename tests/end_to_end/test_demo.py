@@ -5,6 +5,8 @@ The network is small and random: its bodies are odd, but where they are drawn ha
 
 import json
 import shutil
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from utils.media.images import load_image, save_image
 from utils.media.video import read_frames, read_video_info
 from utils.media.video_writer import write_video
 from utils.options import get_args_parser
-from utils.paths import OPEN_BODY, SAMPLES
+from utils.paths import OPEN_BODY, ROOT, SAMPLES
 from utils.render import render_mesh
 
 SAMPLE = SAMPLES / "im01.png"
@@ -198,6 +200,9 @@ def write_bad_files(folder: Path):
     torch.save({"a": torch.zeros(3)}, folder / "other.pt")
     (folder / "cut.safetensors").write_bytes(b"\x10\0\0\0")
     shutil.copy(SAMPLE, folder / "im01.png")
+    (folder / "out").mkdir()
+    (folder / "out" / "im01.json").write_text("{}")
+    (folder / "boxes.json").symlink_to(folder / "out" / "im01.json")
     (folder / "empty").mkdir()
 
 
@@ -210,6 +215,13 @@ BAD = {
     "box outside": ("im01.png", ["--bbox=5000,0,10,10"], "outside the picture"),
     "box without area": ("im01.png", ["--bbox=10,10,0,10"], "not a box"),
     "box of nan": ("im01.png", ["--bbox=10,10,nan,10"], "not a box"),
+    "box without end": ("im01.png", ["--bbox=0,0,inf,10"], "not a box"),
+    "box of giants": ("im01.png", ["--bbox=0,0,1e300,10"], "not a box"),
+    "box turned over": ("im01.png", ["--bbox=100,100,-50,50"], "not a box"),
+    "box with a minus": ("im01.png", ["--bbox", "-9000,-20,700,700"], "outside the picture"),
+    "address": ("https://example.org/a.png", [], "is a URL"),
+    "kind of films": ("im01.png", ["--save", "bvh"], "--save bvh"),
+    "over the boxes": ("im01.png", ["--boxes", "boxes.json", "--output", "out", "--save", "json"], "choose another"),
     "box of words": ("im01.png", ["--bbox=left"], "x,y,width,height"),
     "box of three": ("im01.png", ["--bbox=1,2,3"], "x,y,width,height"),
     "missing checkpoint": ("im01.png", ["--load_checkpoint", "missing.pt"], "not found"),
@@ -467,6 +479,9 @@ CLASHES = {
     "two kinds of boxes": (["--img_path=a.png", "--bbox=1,2,3,4", "--boxes=b.csv"], "--boxes"),
     "unknown kind": (["--img_path=a.png", "--save=fbx"], "--save"),
     "nobody": (["--img_path=a.png", "--max_people=0"], "--max_people"),
+    "focal beyond all": (["--img_path=a.png", "--focal=1e30"], "--focal"),
+    "endless smoothing": (["--img_path=a.mp4", "--smooth=1e9"], "--smooth"),
+    "no such port": (["--serve", "--port=70000"], "--port"),
     "no boxes": (["--img_path=a.png", "--boxes=missing.csv"], "missing.csv"),
     "no numbers": (["--img_path=a.png", "--boxes=words.csv"], "words.csv"),
 }
@@ -482,3 +497,30 @@ def test_flags_that_make_no_sense(tmp_path, monkeypatch, capsys, case):
         demo.main()
     err = capsys.readouterr().err
     assert stop.value.code == 2 and err.count("\n") == 1 and message in err
+
+
+@pytest.mark.parametrize("ending", ["| head -1", "2>&-", ">&-", "2>&- >&-", "2>&1 | true"])
+@pytest.mark.parametrize(
+    "command", ["demo.py --img_path missing.png", "demo.py --help", "main.py --eval_only", "main.py --help"]
+)
+def test_closed_outputs_give_no_traceback(command, ending):
+    script = f"{{ {sys.executable} {command}; }} {ending}"
+    result = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert "Traceback" not in result.stderr + result.stdout and "Exception" not in result.stderr
+
+
+def test_a_photograph_that_cannot_be_written_does_not_stop_the_others(run, tmp_path):
+    shutil.copy(SAMPLE, tmp_path / "b.png")
+    shutil.copy(SAMPLE, tmp_path / ("a" * 250 + ".png"))  # a legal name, but not with _overlay
+    code, _, err = run("--output", tmp_path / "out", img_path=tmp_path)
+    assert code == 0 and "cannot write" in err and "Traceback" not in err
+    assert (tmp_path / "out" / "b_overlay.png").is_file()
+
+
+def test_no_input_is_overwritten_through_a_link(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    shutil.copy(SAMPLE, tmp_path / "out" / "a.png")
+    (tmp_path / "a.png").symlink_to(tmp_path / "out" / "a.png")
+    code, _, err = run("--output", tmp_path / "out", img_path=tmp_path / "a.png")
+    assert code == 2 and "would be overwritten" in err
+    assert (tmp_path / "out" / "a.png").read_bytes() == SAMPLE.read_bytes()

@@ -1,6 +1,7 @@
 """What a user may point at, on real files."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -75,3 +76,41 @@ def test_one_bad_picture_does_not_stop_the_others(tmp_path):
     assert [path for path, _ in loaded] == paths
     assert [isinstance(result, UserError) for _, result in loaded] == [False, False, True, False, False, False]
     np.testing.assert_array_equal(loaded[5][1], image)
+
+
+class Counted(str):
+    """A stem that counts how often it is compared or hashed."""
+
+    work = 0
+
+    def lower(self):
+        Counted.work += 1
+        return super().lower()
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_the_work_of_naming_grows_linearly(equal):
+    def work(count: int) -> int:
+        Counted.work = 0
+        paths = [SimpleNamespace(stem=Counted("frame" if equal else f"frame{i}")) for i in range(count)]
+        assert len({*name_results(paths)}) == count
+        return Counted.work
+
+    assert work(4000) <= 2.1 * work(2000)
+
+
+def test_links_are_followed_once_and_never_in_circles(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "im.png").touch()
+    (tmp_path / "a" / "b" / "up").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "other").symlink_to(tmp_path / "a" / "b")
+    (tmp_path / "a" / "copy.png").symlink_to(tmp_path / "a" / "b" / "im.png")
+    found = find_media([f"{tmp_path}/**/*.png"])
+    assert len(found) == 1 and found[0].resolve() == tmp_path / "a" / "b" / "im.png"
+    assert names(find_media([f"{tmp_path}/a/other/*.png"])) == ["im.png"]  # a link that is named is followed
+
+
+@pytest.mark.parametrize("url", ["https://a.b/c.png", "s3://bucket/x.jpg", "file:///tmp/x.png"])
+def test_a_url_is_called_one(url):
+    with pytest.raises(UserError, match="is a URL"):
+        find_media([url])

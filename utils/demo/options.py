@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import re
+import sys
 from pathlib import Path
 
 from utils.arguments import Parser, number
@@ -14,6 +16,7 @@ from utils.render.mesh import BACKENDS
 PHOTO_KINDS = ("obj", "ply", "glb", "npz", "json", "html", "side", "top", "keypoints")
 VIDEO_KINDS = ("glb", "bvh", "npz", "json")
 KINDS = tuple(dict.fromkeys(PHOTO_KINDS + VIDEO_KINDS))
+LARGEST_BOX = 1_000_000  # pixels
 
 
 def get_demo_parser() -> Parser:
@@ -24,23 +27,33 @@ def get_demo_parser() -> Parser:
     )
     source.add_argument(
         "--fps",
-        type=number(float, 0.001),
+        type=number(float, 0.001, below=10_000),
         metavar="N",
         help="the pictures of a folder or glob are the frames of a film, N per second",
     )
     source.add_argument("--webcam", type=number(int, 0), metavar="N", help="record from this webcam (0 is the first)")
     source.add_argument(
-        "--seconds", type=number(float, 0.1), default=5.0, help="length of the recording (default: %(default)s)"
+        "--seconds",
+        type=number(float, 0.1, below=100_000),
+        default=5.0,
+        help="length of the recording (default: %(default)s)",
     )
     source.add_argument(
-        "--max_people", type=number(int, 1), default=1, metavar="N", help="most prominent first (default: %(default)s)"
+        "--max_people",
+        type=number(int, 1, below=1001),
+        default=1,
+        metavar="N",
+        help="most prominent first (default: %(default)s)",
     )
     source.add_argument("--bbox", type=parse_bbox, metavar="x,y,w,h", help="box of the person, pixels")
     source.add_argument(
         "--boxes", type=Path, metavar="FILE", help="boxes by file name: .json {name: [[x, y, w, h], ...]} or .csv"
     )
     source.add_argument(
-        "--focal", type=number(float, 1), metavar="PIXELS", help="default: from EXIF, else twice the diagonal"
+        "--focal",
+        type=number(float, 1, below=10_000_000),
+        metavar="PIXELS",
+        help="default: from EXIF, else twice the diagonal",
     )
 
     out = parser.add_argument_group("output")
@@ -57,7 +70,7 @@ def get_demo_parser() -> Parser:
     out.add_argument("--renderer", choices=BACKENDS, default="warp")
     out.add_argument(
         "--smooth",
-        type=number(float, 0),
+        type=number(float, 0, below=60),
         default=0.06,
         metavar="S",
         help="width of the temporal smoothing of videos, seconds (default: %(default)s)",
@@ -66,7 +79,7 @@ def get_demo_parser() -> Parser:
     page = parser.add_argument_group("web page")
     page.add_argument("--serve", action="store_true", help="start a web page for uploading photographs")
     page.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this computer)")
-    page.add_argument("--port", type=number(int, 0), default=7860, help="default: %(default)s")
+    page.add_argument("--port", type=number(int, 0, below=65_536), default=7860, help="default: %(default)s")
 
     network = parser.add_argument_group("network")
     network.add_argument("--load_checkpoint", metavar="FILE", help="default: the one in pretrained/")
@@ -102,7 +115,8 @@ def get_demo_parser() -> Parser:
 
 def parse_demo_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line; `save` becomes the set of all requested kinds. UserError if flags conflict."""
-    args = get_demo_parser().parse_args(arguments)
+    args = get_demo_parser().parse_args(_join_boxes(sys.argv[1:] if arguments is None else arguments))
+    args.save_all = len(args.save) == len(KINDS)
     args.save = {*args.save, *(["obj"] if args.save_obj else []), *(["html"] if args.html else [])}
     if not (args.img_path or args.serve or args.webcam is not None):
         raise UserError("no input: name photographs or videos with --img_path, or use --webcam 0 or --serve")
@@ -113,11 +127,26 @@ def parse_demo_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def _join_boxes(arguments: list[str]) -> list[str]:
+    """["--bbox", "-50,-20,9,9"] -> ["--bbox=-50,-20,9,9"]: argparse takes a word with a minus for a flag."""
+    joined = []
+    for word in arguments:
+        if joined and joined[-1] == "--bbox" and re.match(r"-?[\d.]", word):
+            joined[-1] = f"--bbox={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
 def parse_bbox(text: str) -> Box:
     """Parse "x,y,width,height"."""
     values = tuple(float(part) for part in text.split(","))
     if len(values) != 4:
         raise ValueError
+    if not all(abs(value) < LARGEST_BOX for value in values) or min(values[2:]) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a box: give numbers below {LARGEST_BOX:,}, width and height of at least 1"
+        )
     return values
 
 
@@ -133,15 +162,36 @@ def parse_kinds(text: str) -> tuple[str, ...]:
 parse_bbox.__name__, parse_kinds.__name__ = "x,y,width,height", f"list out of {','.join(KINDS)},all:"
 
 
-def check_output(folder: Path, names: list[str], inputs: list[Path]):
-    """UserError if the folder is not writable, or if results with these names would overwrite an input."""
+def check_kinds(kinds: set[str], photos: list[Path], films: list[Path]):
+    """UserError if a kind of file was asked for that none of the inputs can give."""
+    possible = {*(PHOTO_KINDS if photos else ()), *(VIDEO_KINDS if films else ())}
+    if impossible := sorted(kinds - possible):
+        what = "photographs" if photos else "films"
+        raise UserError(
+            f"--save {','.join(impossible)}: {what} give {', '.join(sorted(possible))}; leave out the others"
+        )
+
+
+def check_output(folder: Path, names: list[str], inputs: list[Path], kinds: set[str], others: list[Path] = ()):
+    """UserError if the folder is not writable, or if results with these names would overwrite an input.
+
+    names: of the results of `inputs`. kinds: of files besides pictures and films. others: files that are read too.
+    """
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise UserError(f"--output {folder}: {nearest} is not a writable folder; choose another one")
-    taken = {path.resolve() for path in inputs}
-    pictures = (".png", "_overlay.png", "_side.png", "_top.png", "_keypoints.png")
-    for name, source in zip(names, inputs, strict=True):
-        endings = ("_overlay.mp4",) if source.is_dir() or is_film(source) else pictures
-        for path in (folder / f"{name}{ending}" for ending in endings):
-            if path.resolve() in taken and path.exists():
+    films = [source.is_dir() or is_film(source) for source in inputs]
+    by_name = {name.lower(): film for name, film in zip(names, films, strict=True)}
+    drawn = "|".join(["overlay", *(kind for kind in ("side", "top", "keypoints") if kind in kinds)])
+    data = "|".join(["", *sorted(kinds & {*PHOTO_KINDS, *VIDEO_KINDS} - {"side", "top", "keypoints"})])
+    photo_files = re.compile(
+        rf"(.+?)(?:(?:_(?:{drawn}))?\.png|(?:_person\d+)?\.(?:{data[1:] or 'png'}))", re.IGNORECASE
+    )
+    film_files = re.compile(rf"(.+?)(?:_overlay\.mp4|(?:_person\d+)?\.(?:{data[1:] or 'mp4'}))", re.IGNORECASE)
+    for path in {*inputs, *others}:
+        if not path.exists() or path.resolve().parent != folder.resolve():
+            continue
+        for pattern, film in ((photo_files, False), (film_files, True)):
+            match = pattern.fullmatch(path.resolve().name)
+            if match and by_name.get(match[1].lower()) is film:
                 raise UserError(f"{path} is an input and would be overwritten: choose another --output")

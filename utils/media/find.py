@@ -1,6 +1,7 @@
 """Find the pictures and videos that a user names by files, folders or globs, and name their results."""
 
 import glob
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,6 +34,8 @@ def find_media(patterns: Iterable[str | Path]) -> list[Path]:
     """
     found = []
     for pattern in map(str, patterns):
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", pattern):
+            raise UserError(f"{pattern} is a URL: download it first, and name the file")
         path = Path(pattern)
         if path.is_dir():
             inside = [file for file in path.iterdir() if _is_medium(file)]
@@ -42,14 +45,26 @@ def find_media(patterns: Iterable[str | Path]) -> list[Path]:
                 )
             found += sorted(inside, key=_natural)
         elif not path.exists() and glob.has_magic(pattern):
-            inside = [Path(name) for name in glob.glob(pattern, recursive=True)]
-            inside = [file for file in inside if _is_medium(file)]
+            inside = [file for file in _expand(path) if _is_medium(file)]
             if not inside:
                 raise UserError(f"no pictures or videos match {pattern}; check the pattern, and put it in quotes")
-            found += sorted(inside, key=_natural)
+            unique = {}
+            for file in sorted(inside, key=_natural):
+                unique.setdefault(file.resolve(), file)  # a file that several links lead to counts once
+            found += unique.values()
         else:
             found.append(path)
     return list(dict.fromkeys(found))
+
+
+def _expand(pattern: Path) -> Iterator[Path]:
+    """The paths that match a glob, without hidden folders. `**` does not follow links, which may be endless."""
+    magic = next(i for i, part in enumerate(pattern.parts) if glob.has_magic(part))
+    base, rest = Path(*pattern.parts[:magic]), pattern.parts[magic:]
+    for path in base.glob(str(Path(*rest))):
+        inside = path.parts[len(base.parts) :]
+        if not any(part.startswith(".") for part in inside[:-1]):
+            yield path
 
 
 def is_video(path: Path) -> bool:
@@ -73,10 +88,19 @@ def is_film(path: Path) -> bool:
 
 def name_results(paths: list[Path]) -> list[str]:
     """A name for the results of each file: its stem, with a number if another file's results would clash."""
-    names = []
+    names, taken, extended, numbers = [], set(), set(), {}
     for path in paths:
-        candidates = (path.stem if n == 1 else f"{path.stem}-{n}" for n in range(1, len(paths) + 2))
-        names.append(next(name for name in candidates if not any(_clash(name, other) for other in names)))
+        # numbers of equal stems go on where they were, so that the work grows linearly with the number of files
+        for n in itertools.count(numbers.get(path.stem, 1)):
+            name = path.stem if n == 1 else f"{path.stem}-{n}"
+            own, shorter = name.lower(), _without_suffix(name)
+            if own not in taken and own not in extended and shorter not in taken:
+                break
+        numbers[path.stem] = n + 1
+        names.append(name)
+        taken.add(own)
+        if shorter:
+            extended.add(shorter)
     return names
 
 
@@ -102,7 +126,7 @@ def _natural(path: Path) -> list:
     return [(int(part), "") if part.isdigit() else (0, part.lower()) for part in re.split(r"(\d+)", str(path))]
 
 
-def _clash(a: str, b: str) -> bool:
-    """Whether results of two names could share a file. Ignores case, as some file systems do."""
-    a, b = sorted((a.lower(), b.lower()), key=len)
-    return a == b or (b.startswith(a) and re.fullmatch(DERIVED, b[len(a) :]) is not None)
+def _without_suffix(name: str) -> str | None:
+    """The name whose results could be files of this name: im01_side -> im01. In lower case, as some file systems do."""
+    match = re.fullmatch(rf"(.+){DERIVED}", name.lower())
+    return match[1] if match else None
