@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from html import unescape
+from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
 
 from utils.camera import UPRIGHT
+from utils.demo.uploads import Uploads
 from utils.errors import UserError
 from utils.export.html_viewer import viewer_page
 from utils.paths import ROOT, SAMPLES
@@ -138,7 +140,7 @@ def test_a_visitor(tab, site, tmp_path):
     assert 1 < np.ptp(mesh.vertices, axis=0).max() < 2.5
     assert str(folder) not in unescape(tab.content())
     assert {url.split("/")[2] for url in asked if url.startswith("http")} == {address.split("/")[2]}
-    assert not list(folder.rglob("im02*"))  # the photograph is gone
+    wait_until(lambda: not list(folder.rglob("im02*")))  # the photograph is gone
 
     (tmp_path / "bad.png").write_text("no picture")
     tab.set_input_files("input[type=file]", tmp_path / "bad.png")
@@ -146,7 +148,8 @@ def test_a_visitor(tab, site, tmp_path):
     button.click()
     alert = tab.get_by_role("alert").filter(has_text="Sorry")
     alert.wait_for()
-    assert "bad.png is not a picture" in alert.inner_text() and str(folder) not in unescape(tab.content())
+    assert "bad.png is not a picture" in alert.inner_text()
+    wait_until(lambda: str(folder) not in unescape(tab.content()))
 
     tab.set_input_files("input[type=file]", {"name": "big.png", "mimeType": "image/png", "buffer": b"0" * (21 << 20)})
     tab.get_by_text(re.compile("exceed|too large|maximum", re.I)).first.wait_for()
@@ -157,7 +160,7 @@ def test_without_gradio_it_says_what_to_install(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(UserError, match=r"requirements-page\.txt"):
-        page.build_page(None, None)
+        page.build_page(None, None, None)
 
 
 @pytest.mark.parametrize("upload", [None, "missing.png", "../../../etc/passwd"])
@@ -166,5 +169,86 @@ def test_no_path_of_the_server_is_told(tmp_path, upload):
 
     secret = tmp_path / "secret"
     with pytest.raises(UserError) as error:
-        page.reconstruct(None, None, upload and str(secret / upload), "../demo.py", 1)
+        page.reconstruct(None, None, upload and secret / upload, "../demo.py", 1)
     assert str(secret) not in str(error.value) and str(ROOT) not in str(error.value)
+
+
+def wait_until(condition, seconds: float = 20, found=lambda: None):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert condition(), found()
+
+
+def files_of(folder: Path) -> list[tuple[str, int]]:
+    return [(str(path.relative_to(folder)), path.stat().st_size) for path in folder.rglob("*") if path.is_file()]
+
+
+def test_equal_photographs_of_several_visitors_are_one_file_that_goes_with_the_last(tmp_path):
+    path = tmp_path / "hash" / "im.png"
+    uploads = Uploads(tmp_path)
+    for _ in range(6):  # all upload before the first result is made
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(SAMPLES / "im01.png", path)
+        uploads.add(path)
+    os.utime(path, (0, 0))
+    for left in reversed(range(6)):
+        copy = uploads.copy(path)
+        assert copy.read_bytes() == (SAMPLES / "im01.png").read_bytes() and copy != path
+        uploads.done(path, copy)
+        assert not copy.parent.exists() and path.exists() == bool(left)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="upload it again"):
+        uploads.copy(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_just_being_uploaded_is_not_deleted_at_once(tmp_path):
+    path = tmp_path / "hash" / "im.png"
+    path.parent.mkdir()
+    path.write_bytes(b"x")
+    uploads = Uploads(tmp_path)
+    uploads.add(path)
+    uploads.done(path, uploads.copy(path))
+    assert path.exists()
+    wait_until(lambda: not path.parent.exists())
+
+
+def test_visitors_with_the_same_photograph_all_get_their_result(browser, site):
+    address, folder = site
+    tabs = [browser.new_page() for _ in range(3)]
+    for tab in tabs:
+        tab.set_default_timeout(1000 * SLOW)
+        tab.goto(address)
+        tab.set_input_files("input[type=file]", SAMPLES / "im03.png")
+    for tab in tabs:
+        tab.get_by_alt_text("your photograph").wait_for()
+        assert not tab.locator("input[type=radio]:checked").count()  # no sample beside it
+    for tab in tabs:
+        tab.get_by_role("button", name="Reconstruct").click()
+    for tab in tabs:
+        tab.locator("iframe[title=result]").wait_for()
+        tab.close()
+    wait_until(lambda: not files_of(folder), found=lambda: files_of(folder))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_page_that_is_ended_leaves_nothing(tmp_path, number):
+    environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(ROOT / "demo.py"), "--serve", "--port", str(port), "--device", "cpu"]
+    process = subprocess.Popen(
+        command, cwd="/", env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        while line := process.stdout.readline():
+            if line.startswith("page"):
+                break
+        time.sleep(2)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert "Traceback" not in err and not list(tmp_path.glob("smpl-pose-*"))

@@ -1,7 +1,7 @@
 """Web page of the demo: `python demo.py --serve`. Needs Gradio (requirements-page.txt).
 
-Only this computer can open it unless --host is given. An uploaded photograph is deleted as soon as it is read. Results
-are part of the page, so that no file stays on the server.
+Only this computer can open it unless --host is given. An uploaded photograph is deleted seconds after its result is
+made, at the latest after ten minutes. Results are part of the page, so that no file stays on the server.
 """
 
 import base64
@@ -10,6 +10,9 @@ import os
 import tempfile
 from pathlib import Path
 
+import cv2
+
+from utils.demo.uploads import Uploads
 from utils.errors import UserError
 from utils.export.html_viewer import viewer_page
 from utils.export.meshes import save_mesh
@@ -21,6 +24,7 @@ from utils.paths import SAMPLES
 MAX_MEGABYTES = 20  # of an upload
 MAX_PIXELS = 40_000_000  # of a photograph
 MAX_PEOPLE = 5
+PREVIEW = 480  # pixels of the longer side of the preview
 WAITING = 16  # requests in the queue; more get an error
 MEDIA_TYPES = {".png": "image/png", ".glb": "model/gltf-binary", ".json": "application/json"}
 
@@ -30,7 +34,7 @@ def serve(predictor, results, host: str, port: int):
     with tempfile.TemporaryDirectory(prefix="smpl-pose-page-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # folder of uploads until they are read
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        page, gradio = build_page(predictor, results)
+        page, gradio = build_page(predictor, results, Uploads(folder))
         print(f"page     http://{host}:{port} (stop with Ctrl-C)", flush=True)
         try:
             page.queue(max_size=WAITING, default_concurrency_limit=1).launch(
@@ -48,7 +52,7 @@ def serve(predictor, results, host: str, port: int):
             raise UserError(f"cannot serve at {host}:{port} ({error}); choose another --port or --host") from error
 
 
-def build_page(predictor, results) -> tuple:
+def build_page(predictor, results, uploads: Uploads) -> tuple:
     """-> the Gradio app, the gradio module. UserError if Gradio is not installed."""
     try:
         import gradio
@@ -56,11 +60,20 @@ def build_page(predictor, results) -> tuple:
         raise UserError("--serve needs Gradio: pip install -r requirements-page.txt") from error
 
     def run(upload: str | None, sample: str | None, max_people: int):
+        copy = None
         try:
-            shown, links = reconstruct(predictor, results, upload, sample, int(max_people))
+            copy = uploads.copy(upload) if upload else None
+            shown, links = reconstruct(predictor, results, copy, sample, int(max_people))
         except UserError as error:
             shown, links = f"<p role='alert'>Sorry: {html.escape(str(error))}.</p>", ""
+        finally:
+            if upload:
+                uploads.done(upload, copy)
         return shown, links, None
+
+    def show(upload: str):
+        uploads.add(upload)
+        return preview(Path(upload)), None
 
     with gradio.Blocks(title="SMPL-Pose", analytics_enabled=False, delete_cache=(60, 600)) as page:
         gradio.Markdown("# SMPL-Pose\n3D bodies from a photograph. Uploads are not kept.")
@@ -73,6 +86,7 @@ def build_page(predictor, results) -> tuple:
             with gradio.Column(scale=3):
                 view = gradio.HTML(label="Overlay and interactive body")
                 files = gradio.HTML(label="Files")
+        upload.upload(show, upload, [view, sample], show_progress="hidden", api_name=False)
         button.click(run, [upload, sample, people], [view, files, upload], api_name="reconstruct")
     return page, gradio
 
@@ -81,12 +95,25 @@ def sample_names() -> list[str]:
     return [path.name for path in sorted(SAMPLES.glob("*.png"))]
 
 
-def reconstruct(predictor, results, upload: str | None, sample: str | None, max_people: int) -> tuple[str, str]:
-    """Reconstruct a photograph -> HTML of the result, HTML with links to its files. Deletes the upload.
+def preview(path: Path) -> str:
+    """HTML that shows the photograph that will be worked on, or what is wrong with it."""
+    try:
+        image = load_image(path, MAX_PIXELS)
+    except UserError as error:
+        return f"<p role='alert'>Sorry: {html.escape(str(error).replace(str(path), path.name))}.</p>"
+    scale = min(1, PREVIEW / max(image.shape[:2]))
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    _, jpeg = cv2.imencode(".jpg", cv2.resize(image, size, interpolation=cv2.INTER_AREA)[..., ::-1])
+    name, data = html.escape(path.name, quote=True), base64.b64encode(jpeg.tobytes()).decode()
+    return f"<p>{name}: press Reconstruct</p><img alt='your photograph' src='data:image/jpeg;base64,{data}'>"
+
+
+def reconstruct(predictor, results, upload: Path | None, sample: str | None, max_people: int) -> tuple[str, str]:
+    """Reconstruct a photograph -> HTML of the result, HTML with links to its files.
 
     UserError if there is no photograph or it cannot be read; the message has no path of the server.
     """
-    path = Path(upload) if upload else SAMPLES / (sample if sample in sample_names() else "")
+    path = upload or SAMPLES / (sample if sample in sample_names() else "")
     if path == SAMPLES:
         raise UserError("no photograph: upload one, or choose a sample")
     try:
@@ -94,9 +121,6 @@ def reconstruct(predictor, results, upload: str | None, sample: str | None, max_
         focal = predictor.focal(image, path)
     except UserError as error:
         raise UserError(str(error).replace(str(path), path.name)) from None
-    finally:
-        if upload:
-            path.unlink(missing_ok=True)
     detections = predictor.find(image, max_people=min(max(max_people, 1), MAX_PEOPLE))
     (people,) = predictor.reconstruct([image], [detections], [focal])
 
