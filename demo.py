@@ -91,6 +91,10 @@ def reconstruct_photos(
             ):
                 if (count := count_frames(path)) > 1:
                     bar.write(f"note     {printable(path.name)}: the first of its {count} pictures is used")
+                if (zoom := results.zoom(image)) < 1:
+                    bar.write(
+                        f"note     {printable(path.name)}: large, so its pictures are drawn at {zoom:.0%} of its size"
+                    )
                 try:
                     written = results.write(args.output, names[path], image, people, kinds)
                 except UserError as error:  # a name too long, a full disk: the others go on

@@ -524,3 +524,19 @@ def test_no_input_is_overwritten_through_a_link(run, tmp_path):
     code, _, err = run("--output", tmp_path / "out", img_path=tmp_path / "a.png")
     assert code == 2 and "would be overwritten" in err
     assert (tmp_path / "out" / "a.png").read_bytes() == SAMPLE.read_bytes()
+
+
+def test_pictures_of_a_large_photograph_are_bounded(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.demo.photo_results.DRAWN_PIXELS", 100_000)
+    code, out, _ = run("--output", tmp_path, "--save", "all")
+    assert code == 0 and "drawn at" in out
+    photograph, overlay = load_image(SAMPLE), load_image(tmp_path / "im01_overlay.png")
+    assert 95_000 < np.prod(overlay.shape[:2]) <= 101_000
+    assert overlay.shape[0] / overlay.shape[1] == pytest.approx(photograph.shape[0] / photograph.shape[1], rel=0.01)
+    record = record_of(tmp_path, "im01")
+    zoom = overlay.shape[0] / photograph.shape[0]
+    joints = np.array(record["people"][0]["joints_2d"]) * zoom
+    small = cv2.resize(photograph, overlay.shape[1::-1], interpolation=cv2.INTER_AREA)
+    body = np.abs(overlay.astype(int) - small).sum(-1) > 30
+    rows, columns = joints.round().astype(int).T[::-1]
+    assert body[rows.clip(0, body.shape[0] - 1), columns.clip(0, body.shape[1] - 1)].mean() > 0.9

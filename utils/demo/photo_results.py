@@ -1,17 +1,20 @@
 """Files that the demo writes for a photograph: pictures, meshes, parameters, an interactive view."""
 
+import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from utils.export.html_viewer import viewer_page
 from utils.export.meshes import save_mesh
 from utils.export.records import save_json, save_npz
-from utils.files import write_text
+from utils.files import make_folder, write_text
 from utils.media.images import save_image
 from utils.render.mesh import RenderOptions
 from utils.render.panels import draw_joints, draw_overlay, draw_sheet, draw_side_view
 
+DRAWN_PIXELS = 40_000_000  # larger photographs are drawn at this size: drawing takes 30 bytes a pixel
 SHEET_HEIGHT = 1200  # pixels; the overlay alone keeps the photograph's resolution
 VIEW_SIDE = 1000  # pixels of the side and top views
 VIEWS = {"side": {"angle_deg": 90}, "top": {"angle_deg": 0, "tilt_deg": 90}}
@@ -30,21 +33,23 @@ class PhotoResults:
         people: utils.person.Person, at least one. kinds: of utils.demo.options.PHOTO_KINDS; sheet and overlay are
         always written. Each file is written atomically.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        written = []
+        make_folder(folder)
+        written, zoom = [], self.zoom(image)
+        drawn = image if zoom == 1 else _resize(image, zoom)
 
         def file(ending: str) -> Path:
             written.append(folder / f"{name}{ending}")
             return written[-1]
 
-        overlay, group = self.overlay(image, people), self.group(people)
-        save_image(file(".png"), draw_sheet(image, overlay, *group[:2], SHEET_HEIGHT, self.options))
+        overlay, group = self.overlay(drawn, people, zoom), self.group(people)
+        save_image(file(".png"), draw_sheet(drawn, overlay, *group[:2], SHEET_HEIGHT, self.options))
         save_image(file("_overlay.png"), overlay)
         for view in (view for view in VIEWS if view in kinds):
             picture = draw_side_view(*group[:2], VIEW_SIDE, VIEW_SIDE, **VIEWS[view], options=self.options)
             save_image(file(f"_{view}.png"), picture)
         if "keypoints" in kinds:
-            save_image(file("_keypoints.png"), draw_joints(image, [person.record()["joints_2d"] for person in people]))
+            joints = [(person.record()["joints_2d"] + 0.5) * zoom - 0.5 for person in people]
+            save_image(file("_keypoints.png"), draw_joints(drawn, joints))
         for kind in (kind for kind in ("obj", "ply", "glb") if kind in kinds):
             for number, person in enumerate(people, 1):
                 path = file(f".{kind}" if number == 1 else f"_person{number}.{kind}")
@@ -58,9 +63,16 @@ class PhotoResults:
                     save(file(f".{kind}"), picture, records)
         return written
 
-    def overlay(self, image: np.ndarray, people: list) -> np.ndarray:
+    @staticmethod
+    def zoom(image: np.ndarray) -> float:
+        """Scale at which pictures of an image (H, W, 3) are drawn: 1 up to DRAWN_PIXELS, less above."""
+        return min(1.0, math.sqrt(DRAWN_PIXELS / (image.shape[0] * image.shape[1])))
+
+    def overlay(self, image: np.ndarray, people: list, zoom: float = 1.0) -> np.ndarray:
+        """image: the photograph, scaled by zoom."""
         bodies = [person.to_camera(person.vertices) for person in people]
-        return draw_overlay(image, bodies, self.faces, [person.perspective for person in people], self.options)
+        cameras = [person.perspective.window(0, 0, zoom) for person in people]
+        return draw_overlay(image, bodies, self.faces, cameras, self.options)
 
     def group(self, people: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All people as one mesh in the camera frame of the photograph: vertices, faces, colours."""
@@ -76,3 +88,8 @@ class PhotoResults:
             **{"width": width, "height": height, "body": self.body},
             **{"focal": focal.pixels, "focal_source": focal.source},
         }
+
+
+def _resize(image: np.ndarray, zoom: float) -> np.ndarray:
+    size = (round(image.shape[1] * zoom), round(image.shape[0] * zoom))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
