@@ -24,8 +24,8 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def pytest_sessionfinish(session):
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if session.config.getoption("strict_skips") and _forbidden_skips(reporter) and session.exitstatus == 0:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")  # none in the processes of -n
+    if reporter and session.config.getoption("strict_skips") and _forbidden_skips(reporter) and session.exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

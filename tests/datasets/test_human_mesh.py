@@ -22,6 +22,7 @@ from datasets.sampler import RowNumber, Shard, ShuffledRows
 from datasets.tsv import TSVWriter, write_composite
 from utils.crop import IMAGENET_MEAN, IMAGENET_STD, normalize
 from utils.errors import UserError
+from utils.options.flags import parse_args
 from utils.paths import OPEN_BODY, ROOT
 from utils.skeleton import J24_FLIP, J24_PELVIS
 
@@ -459,18 +460,8 @@ def package(tmp_path, monkeypatch) -> Path:
 
 
 def arguments(**more) -> argparse.Namespace:
-    return argparse.Namespace(
-        **{
-            "data_mode": "h36m",
-            "data_root": None,
-            "seed": 0,
-            "feature_cache": None,
-            "allow_outside_paths": False,
-            "limit_val": None,
-            "eval_only": False,
-            **more,
-        }
-    )
+    """Options of main.py: its defaults with data_mode h36m, and the given ones."""
+    return argparse.Namespace(**{**vars(parse_args(["--data_mode=h36m"])), **more})
 
 
 def test_data_root_order(package, tmp_path, monkeypatch):
