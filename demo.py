@@ -69,7 +69,9 @@ def main():
         boxes = {path: [args.bbox] if args.bbox else boxes.get(path.name, []) for path in paths}
         moving += [path for path in paths if path not in {*moving, *photos}]  # the recording
         failures = reconstruct_photos(predictor, results, photos, names, boxes, args)
-        failures += reconstruct_films(predictor, moving, films, names, boxes, args)
+        options = {name: getattr(args, name) for name in ("renderer", "smooth", "max_people", "focal")}
+        options |= {"folder": args.output, "kinds": args.save, "flip_test": bool(args.flip_test)}
+        failures += reconstruct_films(predictor, moving, films, names, boxes, **options)
     for failure in failures if len(paths) > 1 else ():
         print(f"error: {failure}", file=sys.stderr)
     if len(failures) == len(paths):

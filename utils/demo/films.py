@@ -1,6 +1,5 @@
 """The demo's way through films: which of its inputs are films, and the results of each."""
 
-from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,21 +26,41 @@ def collect_pictures(paths: list[Path], rate: float) -> "tuple[list[Path], dict[
 
 
 def reconstruct_films(
-    predictor, paths: list[Path], films: "dict[Path, NumberedPictures]", names: dict, boxes: dict, args: Namespace
+    predictor,
+    paths: list[Path],
+    films: "dict[Path, NumberedPictures]",
+    names: dict[Path, str],
+    boxes: dict[Path, list],
+    *,
+    folder: Path,
+    kinds: set[str] = frozenset(),
+    renderer: str = "warp",
+    smooth: float = 0.06,
+    max_people: int = 1,
+    focal: float | None = None,
+    flip_test: bool = False,
 ) -> list[UserError]:
-    """Reconstruct films and write their results -> the errors of those that failed."""
+    """Reconstruct films and write their results into a folder -> the errors of those that failed.
+
+    predictor: models.predictor.Predictor. films: by path, those that are made of pictures. names: of the results.
+    boxes: of the people in the first frame. kinds: of files beside the overlay; those that films do not have are left
+    out. smooth: seconds. focal: pixels.
+    """
     failures = []
-    predictor = predictor.refined_by(flip_test=bool(args.flip_test))
+    predictor = predictor.refined_by(flip_test=flip_test)
     for path in paths:
         from utils.demo.video_results import VideoResults
         from utils.media.film import open_film
 
         try:
-            worker = VideoResults(predictor, args.renderer, args.smooth, args.max_people)
-            focal = Focal(args.focal, "given") if args.focal else None
-            kinds = args.save & set(VIDEO_KINDS)
+            worker = VideoResults(predictor, renderer, smooth, max_people)
             written = worker.write(
-                films.get(path) or open_film(path), args.output, names[path], kinds, boxes[path], focal
+                films.get(path) or open_film(path),
+                folder,
+                names[path],
+                kinds & set(VIDEO_KINDS),
+                boxes[path],
+                Focal(focal, "given") if focal else None,
             )
             print("wrote    " + "\n         ".join(map(printable, written)))
         except UserError as error:

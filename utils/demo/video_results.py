@@ -4,14 +4,15 @@ The film is read twice: once to find everybody in every frame, which leaves a fe
 more to draw the smoothed bodies. So its length costs time, not memory.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from utils.camera import Focal, default_focal
 from utils.demo.film_person import PersonInFilm
-from utils.demo.watch import Watcher
+from utils.demo.watch import Watcher, frames_bar
 from utils.errors import UserError, printable
 from utils.export.records import save_json, save_npz
 from utils.export.rig import save_bvh, save_rigged_glb
@@ -25,34 +26,61 @@ from utils.render.panels import draw_overlay
 AGREE = 0.02  # of the rate: how far the header's may be from that of the frames
 
 
-class VideoResults:
-    """Turns films into results. predictor: models.predictor.Predictor; smooth: seconds, the width of the smoothing."""
+class PeopleInFilm(NamedTuple):
+    """Everybody in a film, and the numbers of the frames with which a new shot begins."""
 
-    def __init__(self, predictor, renderer: str = "warp", smooth: float = 0.06, max_people: int = 1):
+    people: list[PersonInFilm]
+    cuts: np.ndarray
+    focal: Focal
+
+
+class VideoResults:
+    """Turns films into results.
+
+    predictor: models.predictor.Predictor. smooth: seconds, the width of the smoothing. bar: called as tqdm with `total`
+    frames and `desc` -> a context manager with `update(frames)`.
+    """
+
+    def __init__(
+        self,
+        predictor,
+        renderer: str = "warp",
+        smooth: float = 0.06,
+        max_people: int = 1,
+        bar: Callable = frames_bar,
+    ):
         if predictor.finder is None:
             raise UserError("videos need pretrained/movenet_thunder.safetensors; run scripts/convert_movenet.py")
         self.predictor, self.renderer, self.smooth, self.max_people = predictor, renderer, smooth, max_people
+        self.bar = bar
 
     def write(
         self, film: Film, folder: Path, name: str, kinds: set[str], boxes: list = (), focal: Focal | None = None
     ) -> list[Path]:
-        """kinds: of utils.demo.options.VIDEO_KINDS, beside the overlay. boxes: of the people in the first frame.
-
-        -> the files written. UserError if the film cannot be read or nobody is in it.
-        """
-        height, width = film.info[2:]
-        focal = focal or default_focal(height, width)
-        watcher = Watcher(self.predictor, film, self.max_people, boxes)
-        tracks = watcher.watch()
-        if not tracks:
+        """`reconstruct`, say who was found, and `save`. UserError if nobody is in the film."""
+        found = self.reconstruct(film, boxes, focal)
+        if not found.people:
             raise UserError(
                 f"nobody was found in {film.path}; --bbox x,y,w,h says where a person is in its first frame"
             )
+        for number, person in enumerate(found.people, 1):
+            print(f"found    {printable(film.path.name)}: {person.describe(number)}")
+        return self.save(film, found, folder, name, kinds)
+
+    def reconstruct(self, film: Film, boxes: list = (), focal: Focal | None = None) -> PeopleInFilm:
+        """boxes: of the people in the first frame. UserError if the film cannot be read."""
+        height, width = film.info[2:]
+        focal = focal or default_focal(height, width)
+        watcher = Watcher(self.predictor, film, self.max_people, boxes, self.bar)
+        tracks = watcher.watch()
         times = np.array(film.times)
         smooth = [track.smooth(times, self.smooth) for track in tracks]
         people = [PersonInFilm(self.predictor, track, height, width, focal) for track in smooth]
-        for number, person in enumerate(people, 1):
-            print(f"found    {printable(film.path.name)}: {person.describe(number)}")
+        return PeopleInFilm(people, np.array(watcher.cuts, int), focal)
+
+    def save(self, film: Film, found: PeopleInFilm, folder: Path, name: str, kinds: set[str]) -> list[Path]:
+        """Write the overlay and files of `kinds`, of utils.demo.options.VIDEO_KINDS -> the files written."""
+        people, focal = found.people, found.focal
         folder.mkdir(parents=True, exist_ok=True)
         written = []
 
@@ -62,8 +90,9 @@ class VideoResults:
 
         self.draw(film, people, file("_overlay.mp4"))
         rate = measured_rate(film)
+        height, width = film.info[2:]
         picture = {"width": width, "height": height, "rate": rate, "focal": focal.pixels, "focal_source": focal.source}
-        picture |= {"cuts": np.array(watcher.cuts, int), "body": self.predictor.body.name}
+        picture |= {"cuts": found.cuts, "body": self.predictor.body.name}
         for kind, save in (("json", save_json), ("npz", save_npz)):
             if kind in kinds:
                 save(file(f".{kind}"), picture, [person.record() for person in people])
@@ -80,12 +109,12 @@ class VideoResults:
         options = RenderOptions(self.renderer, supersampling=1)
         sound = film if isinstance(film, VideoFile) else None
         name = f"{printable(film.path.name)}: draw"
-        bar = tqdm(film.frames(), total=len(film.times), desc=name, unit="frame", disable=None)
-        with write_video(path, film.info.rate, sound) as add:
-            for number, (image, time) in enumerate(bar):
+        with write_video(path, film.info.rate, sound) as add, self.bar(total=len(film.times), desc=name) as bar:
+            for number, (image, time) in enumerate(film.frames()):
                 bodies = [person.vertices(number) for person in people if person.is_drawn(number)]
                 cameras = [person.camera for person in people if person.is_drawn(number)]
                 add(draw_overlay(image, bodies, self.predictor.faces, cameras, options), time)
+                bar.update(1)
 
 
 def measured_rate(film: Film) -> float:

@@ -4,7 +4,8 @@ The network's estimates are a few numbers per person and frame, so that the leng
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -25,13 +26,18 @@ from utils.person import Box
 CHUNK = 8  # frames whose people go through the network together
 BACK = 200_000_000  # bytes of the frames that are in memory together when a film is read backwards
 BACK_FRAMES = 64  # and their number at most
+frames_bar = partial(tqdm, unit="frame", disable=None)  # progress in a terminal, nothing elsewhere
 
 
 class Watcher:
-    """Finds and reconstructs the people of one film. predictor: models.predictor.Predictor; max_people: in one shot."""
+    """Finds and reconstructs the people of one film.
 
-    def __init__(self, predictor, film: Film, max_people: int = 1, boxes: list[Box] = ()):
+    predictor: models.predictor.Predictor. max_people: in one shot. bar: see utils.demo.video_results.VideoResults.
+    """
+
+    def __init__(self, predictor, film: Film, max_people: int = 1, boxes: list[Box] = (), bar: Callable = frames_bar):
         self.predictor, self.film, self.max_people, self.boxes = predictor, film, max_people, boxes
+        self.bar = bar
         self.tracks: dict[int, Track] = {}
         self.cuts: list[int] = []  # first frames of shots, from the second shot on
         self.count = 0  # frames in the film
@@ -60,7 +66,7 @@ class Watcher:
     def _forwards(self):
         tracker = Tracker(self.predictor.finder, self.max_people, self.predictor.device, self.boxes)
         name, total = self.film.path.name, self.film.info.frames
-        with tqdm(total=total, desc=f"{printable(name)}: watch", unit="frame", disable=None) as bar:
+        with self.bar(total=total, desc=f"{printable(name)}: watch") as bar:
             frames = self._with_cuts()
             while chunk := list(islice(frames, CHUNK)):
                 visible = []
