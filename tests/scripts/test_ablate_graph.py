@@ -1,21 +1,25 @@
-"""The ablation: comparable runs, complete files, work shared by processes, and tables made from the files."""
+"""The experiment on the graph: comparable runs that can be interrupted, complete files, work shared by processes."""
 
 import json
 import multiprocessing
+import os
+import signal
 import sys
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+import main
 from datasets.feature_cache import FeatureCache, shard_path, write_shard
 from models.build import build_model
 from scripts import ablate_graph
-from scripts.ablate_graph import claim, read_results
+from scripts.ablate_graph import claim, read_records
 from scripts.lib.graph_ablation import run as one_run
-from scripts.lib.graph_ablation.run import RECIPE, VARIANTS, Run, build, evaluate
-from scripts.lib.graph_ablation.table import spread, table
+from scripts.lib.graph_ablation.run import RECIPE, VARIANTS, Run, build, limb_pck, options_of, write_start
 from utils.camera import MARGIN
+from utils.evaluation.predictions import load_predictions
 from utils.metrics import pck
 from utils.options import parse_args
 
@@ -42,35 +46,16 @@ def write_people(folder, count: int, seed: int = 0, flags: bool = True):
     write_shard(shard_path(folder, 0), features, labels, {})
 
 
-def results_of(numbers: dict[tuple[str, int], float], share: float = 1.0) -> list[dict]:
-    tests = lambda value: {"synthetic": {"mpjpe_mm": value, "pa_mpjpe_mm": value / 2, "mpvpe_mm": None}}  # noqa: E731
-    return [
-        {"variant": variant, "share": share, "seed": seed, "people": 10, "parameters": 5, "tests": tests(value)}
-        for (variant, seed), value in numbers.items()
-    ]
+SETTINGS = {"people": 100, "num_samples": 200, "lr": 1e-3, "align_corners": False, "device": "cpu"}
 
 
-def test_the_table_says_mean_deviation_and_paired_error():
-    full, shuffled = (90.0, 100.0, 107.0), (95.0, 103.0, 105.0)
-    numbers = {("full", seed): value for seed, value in enumerate(full)}
-    numbers |= {("shuffled", seed): value for seed, value in enumerate(shuffled)} | {("llm", 0): 1.0}
-    lines = table(results_of(numbers)).splitlines()
-    assert lines[0].count("|") == 7 and "MPVE" not in lines[0]  # a metric that nobody has is left out
-    assert f"| 10 | full | 5 | 3 | {np.mean(full):.1f} ± {np.std(full, ddof=1):.1f} |" in "\n".join(lines)
-    assert any(line.startswith("| 10 | llm | 5 | 1 | 1.0 | 0.5 |") for line in lines)
-    difference = np.subtract(full, shuffled)
-    error = np.std(difference, ddof=1) / np.sqrt(3)
-    assert f"| 10 | full - shuffled | 3 | {difference.mean():.1f} ± {error:.1f} |" in "\n".join(lines)
-    assert "llm - none" not in "\n".join(lines)  # nothing to pair it with
-    assert spread([], 1) == ""
-
-
-def test_variants_are_networks_that_differ_in_the_graph_alone_and_start_alike():
-    """Whatever the graph: the same first estimate to the last digit that matters, by the same numbers."""
+def test_variants_are_networks_that_differ_in_the_graph_alone_and_start_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr(one_run, "RECIPE", [*RECIPE, *SMALL])
+    write_start(tmp_path / "start.pt", options_of(Run("llm_adaptive", 1, 3), SETTINGS))
     networks = {}
-    for variant, flags in VARIANTS.items():
-        options = parse_args([*RECIPE, *SMALL, *flags, "--seed=3"])
-        networks[variant] = build(options, None)[0].eval()
+    for variant in VARIANTS:
+        options = options_of(Run(variant, 1, 3), SETTINGS)
+        networks[variant] = build(options, tmp_path / "start.pt")[0].eval()
     plain = networks["none"].state_dict()
     for variant, network in networks.items():
         state = network.state_dict()
@@ -81,10 +66,19 @@ def test_variants_are_networks_that_differ_in_the_graph_alone_and_start_alike():
         )
     graphs = {name: network.blocks[0].units[0].graph for name, network in networks.items()}
     assert graphs["none"] is None and graphs["learned"].relations is None
-    assert [name for name, graph in graphs.items() if graph is not None and graph.adaptive] == ["full", "shuffled"]
-    assert not torch.equal(graphs["full"].relations, graphs["shuffled"].relations)
+    adaptive = [name for name, graph in graphs.items() if graph is not None and graph.adaptive]
+    assert adaptive == ["llm_adaptive", "shuffled_adaptive"]
+    assert not torch.equal(graphs["llm_adaptive"].relations, graphs["shuffled_adaptive"].relations)
     count = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
-    assert count["full"] == count["shuffled"] and count["llm"] == count["kinematic"]
+    assert count["llm_adaptive"] == count["shuffled_adaptive"] and count["llm_static"] == count["kinematic"]
+
+
+def test_every_share_trains_for_the_same_number_of_samples(monkeypatch):
+    monkeypatch.setattr(one_run, "RECIPE", [*RECIPE, "--batch_size=4"])
+    for share, people, epochs in ((1, 100, 2), (0.5, 50, 4), (0.1, 10, 25)):
+        options = options_of(Run("none", share, 0), SETTINGS)
+        assert (options.num_samples, options.num_epochs) == (people, epochs)
+        assert people // 4 * options.num_epochs == 50
 
 
 def holds_the_lock(path, ready, leave):
@@ -121,54 +115,105 @@ def test_pck_of_photographs_is_in_longer_box_sides(tmp_path, monkeypatch):
     moved = torch.stack([row["keypoints_2d"][[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 18], :2] for row in dataset])
     forward = model.forward
 
-    def seven_percent_off(features):
-        return forward(features) | {"pred_keypoints_2d": moved + torch.tensor([shift, 0])}
+    def seven_percent_off(features, all_stages):
+        return forward(features, all_stages) | {"pred_keypoints_2d": moved + torch.tensor([shift, 0])}
 
     monkeypatch.setattr(model, "forward", seven_percent_off)
-    report = evaluate(model, criterion, dataset, limbs_only=True)
+    report = limb_pck(model.eval(), criterion.eval(), dataset, torch.device("cpu"))
     assert report["pck@0.05"] == 0 and report["pck@0.1"] == 1 and report["count"] == 3 * 6
     assert report["mean_error"] == pytest.approx(0.07, rel=1e-3)
     assert pck([]) == {"pck@0.05": None, "pck@0.1": None, "mean_error": None, "count": 0}
 
 
-def test_from_features_to_a_table(tmp_path, monkeypatch, capsys):
-    """The commands of its header, tiny; what is finished is not done again; other settings are refused."""
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    """Run the command in a folder with made-up people -> exit code."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(one_run, "RECIPE", [*RECIPE, *SMALL])
     write_people(tmp_path / "people", 6)
-    write_people(tmp_path / "test", 3, seed=1)
+    write_people(tmp_path / "test", 4, seed=1)
     write_people(tmp_path / "photos", 2, seed=2, flags=False)
 
-    def call(*flags: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["ablate_graph.py", "--output=out", *flags])
+    def run(output: str, *flags: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["ablate_graph.py", f"--output={output}", *flags])
         try:
             ablate_graph.main()
         except SystemExit as end:
             return end.code
         return 0
 
-    data = ["--features=people", "--test=test", "--photos=photos", "--device=cpu", "--num_samples=4"]
-    small = ["--variants", "none", "shuffled", "--seeds", "1", "--shares", "0.5"]
-    assert call(*data, *small, "--runs", "none_*") == 0
-    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["none_0.5_seed1.json"]
-    first = (tmp_path / "out/none_0.5_seed1.json").read_text()
-    assert call(*data, *small) == 0
-    assert (tmp_path / "out/none_0.5_seed1.json").read_text() == first
-    results = read_results(tmp_path / "out")
-    assert [Run(r["variant"], r["share"], r["seed"]).name for r in results] == ["none_0.5_seed1", "shuffled_0.5_seed1"]
-    assert all(r["people"] == 3 and r["tests"]["synthetic"]["mpjpe_mm"] > 0 for r in results)
-    assert results[0]["tests"]["photos"]["pck@0.1"] is not None
-    assert results[1]["parameters"] > results[0]["parameters"]
-    assert results[0]["gates"] == {} and all(results[1]["gates"][gate] > 0 for gate in ("bias_gate", "conv_gate"))
+    return run
+
+
+DATA = ["--features=people", "--test=test", "--photos=photos", "--device=cpu", "--num_samples=12"]
+
+
+def test_from_features_to_a_report(tmp_path, call, capsys):
+    """What is finished is not done again; other settings are refused."""
+    small = ["--variants", "none", "llm_adaptive", "shuffled_adaptive", "--seeds", "1", "2"]
+    assert call("out", *DATA, *small, "--runs", "none_*") == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"none_1_seed1.json", "none_1_seed1.safetensors", "none_1_seed1.synthetic.npz", "nearest_1.npy"} <= names
+    assert not any((tmp_path / "out/training").glob("none*"))  # checkpoints are no result
+    first = (tmp_path / "out/none_1_seed1.json").read_text()
+    assert call("out", *DATA, *small) == 0
+    assert (tmp_path / "out/none_1_seed1.json").read_text() == first
+    records = read_records(tmp_path / "out")
+    assert [Run(r["variant"], r["share"], r["seed"]).name for r in records] == sorted(
+        f"{variant}_1_seed{seed}" for variant in small[1:4] for seed in (1, 2)
+    )
+    plain = next(r for r in records if r["variant"] == "none")
+    other = next(r for r in records if r["variant"] == "llm_adaptive")
+    assert plain["people"] == 6 and len(plain["train_loss"]) == 2
+    found = load_predictions(tmp_path / "out/none_1_seed1.synthetic.npz")
+    assert plain["tests"]["synthetic"]["pa_mpjpe_mm"] == pytest.approx(1000 * found.pa_mpjpe.mean())
+    assert plain["tests"]["photos"]["pck@0.1"] is not None
+    assert plain["gates"] == {} and all(other["gates"][gate] > 0 for gate in ("bias_gate", "conv_gate"))
+    assert load_metadata(tmp_path / "out/none_1_seed1.safetensors")["left_out"] == "backbone"
     capsys.readouterr()
 
-    assert call("--table") == 0
-    assert "photos PCK@0.05" in capsys.readouterr().out
+    assert call("out", "--report", "--seeds", "1", "2") == 0
+    printed = capsys.readouterr().out
+    assert "photographs PCK@0.05" in printed and "| llm_adaptive - none | visible |" in printed
+    assert "farthest quarter of poses" in printed and "hip-aligned error" in printed
     for flags, words in (
-        ([*data[:-1], "--num_samples=6", *small], "another num_samples"),
-        ([*data, *small[:-1], "0.1", "--seeds", "7"], "less than a batch"),
+        ([*DATA[:-1], "--num_samples=6", *small], "another num_samples"),
+        ([*DATA, "--shares", "0.1", "--seeds", "7"], "less than a batch"),
         (["--features=people"], "--test DIR"),
     ):
-        assert call(*flags) == 2 and words in capsys.readouterr().err
-    (tmp_path / "out/none_0.5_seed1.json").write_text(json.dumps({"variant": "none"}))
-    assert call("--table") == 2 and "delete it" in capsys.readouterr().err
+        assert call("out", *flags) == 2 and words in capsys.readouterr().err
+    (tmp_path / "out/none_1_seed1.json").write_text(json.dumps({"variant": "none"}))
+    assert call("out", "--report") == 2 and "delete it" in capsys.readouterr().err
+
+
+def load_metadata(path) -> dict:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["config"])
+
+
+def test_an_interrupted_run_is_resumed_to_the_same_result(tmp_path, call, monkeypatch, capsys):
+    """A real signal after the fourth of six steps; the same command then finishes the run, to the bit."""
+    small = ["--variants", "llm_adaptive", "--seeds", "0"]
+    assert call("whole", *DATA, *small) == 0
+    steps, add_gradient = [], main.add_gradient
+
+    def interrupted(*args):
+        steps.append(None)
+        if len(steps) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return add_gradient(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(main, "add_gradient", interrupted)
+        assert call("parts", *DATA, *small) == 0
+    assert len(steps) == 4 and "the same command resumes it" in capsys.readouterr().out
+    assert not list((tmp_path / "parts").glob("llm_adaptive*"))
+    assert call("parts", *DATA, *small) == 0
+    first, second = (load_file(tmp_path / name / "llm_adaptive_1_seed0.safetensors") for name in ("whole", "parts"))
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    first, second = (
+        load_predictions(tmp_path / name / "llm_adaptive_1_seed0.synthetic.npz") for name in ("whole", "parts")
+    )
+    assert np.array_equal(first.joints, second.joints)

@@ -6,7 +6,7 @@ import pytest
 
 CASES = [
     ("ablate_graph", "--output o --features none --test dir", "--features: no folder"),
-    ("ablate_graph", "--output file/o --table", "--output: cannot write into"),
+    ("ablate_graph", "--output file/o --report", "--output: cannot write into"),
     ("ablate_graph", "--output o", "give --features DIR and --test DIR"),
     ("ablate_graph", "--output o --features dir --test dir", "no people_*.safetensors"),
     ("ablate_graph", "--output o --features dir --test dir --shares 2", "--shares 2 is above 1"),

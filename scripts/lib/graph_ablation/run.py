@@ -1,49 +1,54 @@
 """One run of the ablation: train a variant of the graph on a share of the people with one seed, and evaluate it."""
 
-import time
+import json
+import shutil
 from argparse import Namespace
-from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm import tqdm
+from torch.utils.data import Dataset
 
+import main as trainer
 from datasets.build import build_loader
-from datasets.sampler import Shard
-from main import add_gradient
+from datasets.feature_cache import FeatureCache
 from models.build import build_model, config_from_args
 from models.criterion import Criterion
 from models.features import network_input
+from models.inference.evaluate import predict, summarize_predictions
+from scripts.export_weights import leave_out_known_backbone
 from utils.camera import MARGIN
-from utils.checkpoint import load_model_weights
+from utils.checkpoint import load_checkpoint, load_model_weights, save_checkpoint, write_checkpoint
 from utils.errors import UserError
-from utils.metrics import mpjpe, mpvpe, pa_mpjpe, pck, summarize
+from utils.evaluation.details import by_visibility
+from utils.evaluation.predictions import Predictions
+from utils.files import write_text
+from utils.metrics import pck
 from utils.options import parse_args
+from utils.paths import OPEN_BODY
 from utils.process import choose_device
+from utils.train.bad_row_log import BadRowLog
 from utils.train.batches import to_device
 from utils.train.distributed import seed_everything
-from utils.train.optimizer import RunningAverage, build_optimizer, lr_factor, set_lr
-from utils.train.update import Update
 
 VARIANTS = {
     "none": ["--graph=none"],
-    "kinematic": ["--graph=static", "--joint_prior=kinematic"],
+    "llm_adaptive": ["--graph=adaptive", "--joint_prior=llm"],
+    "shuffled_adaptive": ["--graph=adaptive", "--joint_prior=shuffled"],
     "learned": ["--graph=static", "--joint_prior=none"],
-    "llm": ["--graph=static", "--joint_prior=llm"],
-    "full": ["--graph=adaptive", "--joint_prior=llm"],
-    "shuffled": ["--graph=adaptive", "--joint_prior=shuffled"],
+    "kinematic": ["--graph=static", "--joint_prior=kinematic"],
+    "llm_static": ["--graph=static", "--joint_prior=llm"],
 }
-# the recipe of the default model, shorter
-RECIPE = [
-    *("--data_mode=synthetic", "--backbone=movenet", "--batch_size=32", "--precision=bf16"),
-    *("--lr_schedule=cosine", "--warmup_steps=60", "--clip_grad=50", "--ema=0.99", "--weight_decay=0.01"),
-    *("--stage_weights", "0.2", "0.3", "0.5", "1", "--loss_vertices=1000"),
-    *("--keypoint_loss=l1", "--w_2dj=100", "--w_3dj=100"),
-]
+# the recipe of the default model, with smaller batches because the runs are shorter
+RECIPE = ["--preset=movenet_s", "--batch_size=32", "--warmup_steps=100", "--ema=0.99"]
+STEPS_BETWEEN_CHECKPOINTS = 500
 NUM_LIMBS = 12  # limb joints, the first ones of J14
+
+
+class Stopped(Exception):
+    """A signal has stopped the training of a run, whose checkpoint is saved."""
 
 
 class Run(NamedTuple):
@@ -58,101 +63,119 @@ class Run(NamedTuple):
         return f"{self.variant}_{self.share:g}_seed{self.seed}"
 
 
-def build(options: Namespace, checkpoint: str | None) -> tuple[nn.Module, Criterion]:
-    """The network of a variant. The parts that all variants have start from equal weights or from the checkpoint."""
+def options_of(run: Run, settings: dict, *more: str) -> Namespace:
+    """Options of main.py for the training of a run. UserError if its people are fewer than a batch."""
+    flags = [*RECIPE, f"--smpl_path={OPEN_BODY}", "--save_steps=0", "--logger=csv", "--summary_steps=50"]
+    flags += [*VARIANTS[run.variant], f"--seed={run.seed}", f"--prior_seed={run.seed}", f"--lr={settings['lr']}"]
+    flags += [f"--align_corners={int(settings['align_corners'])}", f"--device={settings['device']}", *more]
+    options = parse_args(flags)
+    # shares are nested: a smaller one has the first people of a larger one
+    options.num_samples = round(run.share * settings["people"])
+    if options.num_samples < options.batch_size:
+        raise UserError(
+            f"{run.name}: {options.num_samples} people are less than a batch of {options.batch_size}: cache more"
+        )
+    steps_per_epoch = options.num_samples // options.batch_size
+    num_steps = settings["num_samples"] // options.batch_size
+    options.num_epochs = max(1, round(num_steps / steps_per_epoch))
+    options.save_epochs = max(1, round(STEPS_BETWEEN_CHECKPOINTS / steps_per_epoch))
+    return options
+
+
+def write_start(path: Path, options: Namespace):
+    """Save the initial weights of a seed: a network without a graph, from which all variants start."""
+    seed_everything(options.seed)
+    options = Namespace(**vars(options) | {"graph": "none", "joint_prior": "none"})
+    model, _ = build_model(options)
+    save_checkpoint(path, model, config_from_args(options, model.body_model))
+
+
+def train(run: Run, folder: Path, features: Path, settings: dict) -> tuple[Namespace, dict, list[dict]]:
+    """Train by main.py, from the newest checkpoint if there is one -> options, final checkpoint, log by epoch.
+
+    Stopped if a signal ends it before its last epoch.
+    """
+    start = settings["load_checkpoint"] or folder / f"start_seed{run.seed}.pt"
+    options = options_of(
+        run, settings, f"--load_checkpoint={start}", f"--log_root={folder / 'training'}", f"--exp_name={run.name}",
+        f"--feature_cache={features}", "--auto_load=1",
+    )  # fmt: skip
+    if not settings["load_checkpoint"] and not start.exists():
+        write_start(start, options)
+    logs = options.log_root / run.name
+    last = logs / "checkpoints" / f"epoch_{options.num_epochs - 1:03d}.pt"
+    trainer.run(options, choose_device(options.device))
+    if not last.exists():
+        raise Stopped
+    records = [json.loads(line) for line in (logs / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return options, load_checkpoint(last), records
+
+
+def build(options: Namespace, start: str | Path) -> tuple[nn.Module, Criterion]:
+    """The network of a variant with the weights of a checkpoint; parts of the graph may be absent there."""
     seed_everything(options.seed)
     model, criterion = build_model(options)
-    if checkpoint:
-        load_model_weights(model, checkpoint, config_from_args(options, model.body_model))
-    elif options.graph != "none":
-        seed_everything(options.seed)
-        plain, _ = build_model(Namespace(**vars(options) | {"graph": "none", "joint_prior": "none"}))
-        model.load_state_dict(model.state_dict() | plain.state_dict())
+    load_model_weights(model, start, config_from_args(options, model.body_model))
     return model, criterion
 
 
-def endless(loader: DataLoader, seed: int) -> Iterator[dict]:
-    """Batches of one epoch after another; each epoch has its own random numbers."""
-    epoch = 0
-    while True:
-        seed_everything(seed, epoch)
-        loader.sampler.set_epoch(epoch)
-        yield from loader
-        epoch += 1
-
-
-def train(
-    model: nn.Module, criterion: Criterion, loader: DataLoader, num_steps: int, options: Namespace, name: str
-) -> nn.Module:
-    """Train for a number of steps, as main.py does -> the network with averaged weights."""
-    device = next(model.parameters()).device
-    optimizer = build_optimizer(model, options.lr, options.weight_decay)
-    update = Update(model, optimizer, RunningAverage(model, options.ema), options.clip_grad)
-    model.train(), criterion.train()
-    batches = endless(loader, options.seed)
-    for step in tqdm(range(num_steps), name, mininterval=5, dynamic_ncols=True):
-        batch = to_device(next(batches), device)
-        set_lr(optimizer, options.lr * lr_factor(step, num_steps, options.warmup_steps, options.lr_schedule))
-        add_gradient(model, criterion, batch, update, device, options)
-        update.step()
-    return update.average.module
-
-
 @torch.inference_mode()
-def evaluate(model: nn.Module, criterion: Criterion, dataset: Dataset, limbs_only: bool = False) -> dict:
-    """Errors in mm (utils.metrics.summarize); with limbs_only the PCK of the projected limb joints (utils.metrics.pck),
-    whose distances are in longer sides of the person's box."""
-    model.eval(), criterion.eval()
-    device = next(model.parameters()).device
-    rows, distances = [], []
+def limb_pck(model: nn.Module, criterion: Criterion, dataset: Dataset, device: torch.device) -> dict:
+    """PCK of the projected limb joints (utils.metrics.pck); distances are in longer sides of the person's box."""
+    distances = []
     for batch in build_loader(dataset, batch_size=100, num_workers=0, train=False):
         batch = to_device(batch, device)
-        with torch.autocast(device.type, torch.bfloat16):
-            outputs = model(network_input(batch))
-        targets = criterion.targets(batch)
-        xy, labelled = targets["keypoints_2d"][:, :NUM_LIMBS].split((2, 1), dim=-1)
-        # A crop is 2 units wide, and MARGIN times the longer side of the box.
+        outputs = model(network_input(batch), all_stages=False)
+        xy, labelled = criterion.targets(batch)["keypoints_2d"][:, :NUM_LIMBS].split((2, 1), dim=-1)
+        # a crop is 2 units wide, and MARGIN times the longer side of the box
         distance = (outputs["pred_keypoints_2d"][:, :NUM_LIMBS] - xy).norm(dim=-1) * MARGIN / 2
         distances += distance[labelled[..., 0] > 0].tolist()
-        keypoints, confidence = targets["keypoints_3d"].split((3, 1), dim=-1)
-        compared = outputs["pred_keypoints_3d"], keypoints, confidence[..., 0] > 0
-        vertex_error = mpvpe(criterion.minus_pelvis(outputs["pred_vertices"]), targets["vertices"])
-        vertex_error[~targets["has_smpl"]] = torch.nan
-        rows.append(torch.stack((batch["index"].double(), mpjpe(*compared), pa_mpjpe(*compared), vertex_error), dim=1))
-    return pck(distances) if limbs_only else summarize(torch.cat(rows))
+    return pck(distances)
 
 
-def execute(run: Run, people: Dataset, tests: dict[str, Dataset], settings: dict) -> dict:
-    """Train and evaluate -> the content of the file of the run."""
-    started = time.perf_counter()
-    flags = [*RECIPE, *VARIANTS[run.variant], f"--lr={settings['lr']}", f"--seed={run.seed}"]
-    flags.append(f"--align_corners={int(settings.get('align_corners', False))}")
-    options = parse_args([*flags, f"--prior_seed={run.seed}"])
-    num_people = round(run.share * len(people))
-    if num_people < options.batch_size:
-        raise UserError(f"{run.name}: {num_people} people are less than a batch of {options.batch_size}: cache more")
-    # Each seed chooses other people; a larger share contains the people of a smaller share.
-    chosen = np.random.default_rng(run.seed).permutation(len(people))[:num_people]
-    loader = build_loader(
-        Subset(people, chosen.tolist()),
-        batch_size=options.batch_size,
-        num_workers=0,
-        train=True,
-        shard=Shard(run.seed),
-    )
-    model, criterion = build(options, settings["load_checkpoint"])
-    device = choose_device(settings["device"])
-    model, criterion = model.to(device), criterion.to(device)
-    network = train(model, criterion, loader, settings["num_samples"] // options.batch_size, options, run.name)
-    return {
+def evaluate(model: nn.Module, criterion: Criterion, dataset: Dataset, device: torch.device) -> Predictions:
+    """Estimates and errors of every person, in float32."""
+    model.eval()
+    loader = build_loader(dataset, batch_size=100, num_workers=0, train=False)
+    return predict(partial(model, all_stages=False), criterion, loader, device, BadRowLog(None))
+
+
+def execute(run: Run, folder: Path, features: Path, tests: dict[str, FeatureCache], settings: dict) -> dict:
+    """Train and evaluate a run -> its record, which is also written to FOLDER/NAME.json, as the last of its files.
+
+    NAME.safetensors has the averaged weights, NAME.TEST.npz the estimates for a test. The folder of the training is
+    deleted at the end.
+    """
+    options, checkpoint, log = train(run, folder, features, settings)
+    state, config = checkpoint.get("ema", checkpoint["model"]), checkpoint["config"]
+    weights = folder / f"{run.name}.safetensors"
+    state, config = leave_out_known_backbone(state, config)
+    write_checkpoint(weights, {"model": state, "config": config})
+    device = choose_device(options.device)
+    model, criterion = (module.to(device) for module in build(options, weights))
+    reports = {}
+    for name, dataset in tests.items():
+        if name == "photos":
+            model.eval(), criterion.eval()
+            reports[name] = limb_pck(model, criterion, dataset, device)
+        else:
+            found = evaluate(model, criterion, dataset, device)
+            found.save(folder / f"{run.name}.{name}.npz")
+            reports[name] = summarize_predictions(found) | {"visibility": by_visibility(found)}
+    record = {
         **run._asdict(),
-        "people": num_people,
+        "people": options.num_samples,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "gates": gate_sizes(network),
-        "tests": {name: evaluate(network, criterion, dataset, name == "photos") for name, dataset in tests.items()},
+        "gates": gate_sizes(model),
+        "train_loss": [epoch["train"]["loss"] for epoch in log],
+        "train_seconds": round(sum(epoch["train_seconds"] for epoch in log), 1),
+        "code": checkpoint["code_version"],
+        "tests": reports,
         "settings": settings,
-        "seconds": round(time.perf_counter() - started, 1),
     }
+    write_text(folder / f"{run.name}.json", json.dumps(record, indent=1) + "\n")
+    shutil.rmtree(options.log_root / run.name, ignore_errors=True)
+    return record
 
 
 def gate_sizes(model: nn.Module) -> dict[str, float]:
