@@ -19,6 +19,7 @@ and train on the same samples in the same order.
 import fcntl
 import fnmatch
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -138,6 +139,13 @@ def get_args_parser() -> Parser:
     train.add_argument(
         "--lr", type=number(float, above=0), default=5e-4, help="highest learning rate (default: %(default)s)"
     )
+    train.add_argument(
+        "--main_flags",
+        type=shlex.split,
+        default=[],
+        metavar="FLAGS",
+        help="flags of main.py for all runs, in one string",
+    )
     train.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
     train.add_argument("--num_threads", type=count, default=1, help="threads of torch (default: %(default)s)")
     return parser
@@ -169,7 +177,7 @@ def main():
         "num_samples": args.num_samples,
         "lr": args.lr,
         "people": len(people),
-        "recipe": " ".join(RECIPE),
+        "recipe": " ".join([*RECIPE, *args.main_flags]),
         "load_checkpoint": args.load_checkpoint,
         "align_corners": align_corners,
         "device": args.device,

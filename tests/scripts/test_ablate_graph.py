@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 import main
-from datasets.feature_cache import FeatureCache, shard_path, write_shard
+from datasets.feature_cache import FeatureCache
 from models.build import build_model
 from scripts import ablate_graph
 from scripts.ablate_graph import claim, read_records
-from scripts.lib.graph_ablation import run as one_run
 from scripts.lib.graph_ablation.run import RECIPE, VARIANTS, Run, build, limb_pck, options_of, write_start
+from tests.helpers.made_up_features import write_people
 from utils.camera import MARGIN
 from utils.evaluation.predictions import load_predictions
 from utils.metrics import pck
@@ -26,31 +26,17 @@ from utils.options import parse_args
 SMALL = ["--num_transformers=1", "--stage_weights", "0.5", "1", "--batch_size=2", "--loss_vertices=40"]
 
 
-def write_people(folder, count: int, seed: int = 0, flags: bool = True):
-    """Made-up people; without flags they have 2D keypoints alone, as annotated photographs do."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def random(*shape):
-        return torch.randn(count, *shape, generator=generator)
-
-    features = {"map16": random(200, 14, 14), "map32": random(344, 7, 7), "pooled": random(1331)}
-    features |= {"points": random(17, 344), "keypoints": random(17, 3).clamp(-1, 1)}
-    features |= {"points_corners": random(17, 344), "trunk8": random(56, 28, 28)}
-    labels = {"keypoints_2d": random(24, 3), "keypoints_3d": random(24, 4), "pose": 0.3 * random(72)}
-    labels |= {"betas": random(10)}
-    labels["keypoints_2d"][..., 2] = labels["keypoints_3d"][..., 3] = 1
-    if not flags:
-        labels |= {f"has_{name}": torch.zeros(count).bool() for name in ("smpl", "keypoints_3d")}
-        labels["keypoints_2d"][:, ::2, 2] = 0
-    folder.mkdir(exist_ok=True)
-    write_shard(shard_path(folder, 0), features, labels, {})
+SETTINGS = {
+    "recipe": " ".join([*RECIPE, *SMALL]),
+    "people": 100,
+    "num_samples": 200,
+    "lr": 1e-3,
+    "align_corners": False,
+    "device": "cpu",
+}
 
 
-SETTINGS = {"people": 100, "num_samples": 200, "lr": 1e-3, "align_corners": False, "device": "cpu"}
-
-
-def test_variants_are_networks_that_differ_in_the_graph_alone_and_start_alike(tmp_path, monkeypatch):
-    monkeypatch.setattr(one_run, "RECIPE", [*RECIPE, *SMALL])
+def test_variants_are_networks_that_differ_in_the_graph_alone_and_start_alike(tmp_path):
     write_start(tmp_path / "start.pt", options_of(Run("llm_adaptive", 1, 3), SETTINGS))
     networks = {}
     for variant in VARIANTS:
@@ -73,10 +59,9 @@ def test_variants_are_networks_that_differ_in_the_graph_alone_and_start_alike(tm
     assert count["llm_adaptive"] == count["shuffled_adaptive"] and count["llm_static"] == count["kinematic"]
 
 
-def test_every_share_trains_for_the_same_number_of_samples(monkeypatch):
-    monkeypatch.setattr(one_run, "RECIPE", [*RECIPE, "--batch_size=4"])
+def test_every_share_trains_for_the_same_number_of_samples():
     for share, people, epochs in ((1, 100, 2), (0.5, 50, 4), (0.1, 10, 25)):
-        options = options_of(Run("none", share, 0), SETTINGS)
+        options = options_of(Run("none", share, 0), SETTINGS | {"recipe": " ".join([*RECIPE, "--batch_size=4"])})
         assert (options.num_samples, options.num_epochs) == (people, epochs)
         assert people // 4 * options.num_epochs == 50
 
@@ -129,7 +114,6 @@ def test_pck_of_photographs_is_in_longer_box_sides(tmp_path, monkeypatch):
 def call(tmp_path, monkeypatch):
     """Run the command in a folder with made-up people -> exit code."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(one_run, "RECIPE", [*RECIPE, *SMALL])
     write_people(tmp_path / "people", 6)
     write_people(tmp_path / "test", 4, seed=1)
     write_people(tmp_path / "photos", 2, seed=2, flags=False)
@@ -146,6 +130,7 @@ def call(tmp_path, monkeypatch):
 
 
 DATA = ["--features=people", "--test=test", "--photos=photos", "--device=cpu", "--num_samples=12"]
+DATA = [f"--main_flags={' '.join(SMALL)}", *DATA]
 
 
 def test_from_features_to_a_report(tmp_path, call, capsys):

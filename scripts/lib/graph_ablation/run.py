@@ -65,7 +65,13 @@ class Run(NamedTuple):
 
 def options_of(run: Run, settings: dict, *more: str) -> Namespace:
     """Options of main.py for the training of a run. UserError if its people are fewer than a batch."""
-    flags = [*RECIPE, f"--smpl_path={OPEN_BODY}", "--save_steps=0", "--logger=csv", "--summary_steps=50"]
+    flags = [
+        *settings["recipe"].split(),
+        f"--smpl_path={OPEN_BODY}",
+        "--save_steps=0",
+        "--logger=csv",
+        "--summary_steps=50",
+    ]
     flags += [*VARIANTS[run.variant], f"--seed={run.seed}", f"--prior_seed={run.seed}", f"--lr={settings['lr']}"]
     flags += [f"--align_corners={int(settings['align_corners'])}", f"--device={settings['device']}", *more]
     options = parse_args(flags)
