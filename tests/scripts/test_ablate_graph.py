@@ -129,8 +129,8 @@ def call(tmp_path, monkeypatch):
     return run
 
 
-DATA = ["--features=people", "--test=test", "--photos=photos", "--device=cpu", "--num_samples=12"]
-DATA = [f"--main_flags={' '.join(SMALL)}", *DATA]
+DATA = ["--features=people", "--test=test", "--photos=photos", "--device=cpu", f"--main_flags={' '.join(SMALL)}"]
+DATA.append("--num_samples=12")
 
 
 def test_from_features_to_a_report(tmp_path, call, capsys):
