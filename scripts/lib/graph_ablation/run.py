@@ -190,5 +190,5 @@ def gate_sizes(model: nn.Module) -> dict[str, float]:
     for kind in ("bias_gate", "conv_gate"):
         gates = [gate for name, gate in model.named_parameters() if name.endswith(kind)]
         if gates:
-            found[kind] = float(torch.cat(gates).abs().mean())
+            found[kind] = float(torch.cat(gates).detach().abs().mean())
     return found
