@@ -20,6 +20,7 @@ from models.joint_prior import load_joint_prior
 from models.mesh_recovery import InitialTokens, MeshRecovery, subsample_body
 from models.regressor import IterativeRegressor
 from utils.errors import UserError
+from utils.files import find_file
 from utils.network_config import check_config, complete_config
 from utils.paths import META_DATA, OPEN_BODY
 from utils.safe_load.limits import check_arrays
@@ -190,7 +191,7 @@ def find_body(smpl_path: str | PathLike | None = None) -> Path:
     """The given file, else the licensed body if it is in its usual place, else the open one."""
     if smpl_path:
         return Path(smpl_path)
-    return next((META_DATA / name for name in LICENSED_BODIES if (META_DATA / name).exists()), OPEN_BODY)
+    return find_file(META_DATA, LICENSED_BODIES) or OPEN_BODY
 
 
 def find_keypoint_regressor(
@@ -201,7 +202,8 @@ def find_keypoint_regressor(
         return Path(keypoint_regressor)
     if "j17" in body_model.keypoint_regressors:
         return None
-    return META_DATA / LICENSED_REGRESSORS.get(data_mode, DEFAULT_LICENSED_REGRESSOR)
+    name = LICENSED_REGRESSORS.get(data_mode, DEFAULT_LICENSED_REGRESSOR)
+    return find_file(META_DATA, [name]) or META_DATA / name
 
 
 def name_keypoint_regressor(args: Namespace, body_model: BodyModel) -> str:
@@ -232,7 +234,7 @@ def load_mean_params(mean_params: str | PathLike | None, body_model: BodyModel) 
     if not mean_params and body_model.mean_params is not None:
         mean = body_model.mean_params
     else:
-        path = Path(mean_params) if mean_params else META_DATA / LICENSED_MEAN_PARAMS
+        path = Path(mean_params or find_file(META_DATA, [LICENSED_MEAN_PARAMS]) or META_DATA / LICENSED_MEAN_PARAMS)
         mean = _load_array(path, "mean parameters", "give an npz with pose, shape and cam by --mean_params, or 'none'")
     shapes = {"pose": 6 * NUM_JOINTS, "shape": NUM_BETAS, "cam": 3}
     for key, size in shapes.items():

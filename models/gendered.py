@@ -1,11 +1,13 @@
 """Labels posed with the body of the person's own gender, as 3DPW's protocol has it."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from models.body_model import BodyModel, load_body_model
+from utils.files import find_file
 from utils.skeleton import J17_TO_J14
 
 GENDERS = ("neutral", "male", "female")  # by their number in a batch
@@ -47,10 +49,8 @@ def load_gendered_bodies(neutral: Path, body: BodyModel, keypoint_regressor: Ten
 
 
 def beside(neutral: Path, gender: str) -> Path | None:
-    """SMPL_MALE.npz beside SMPL_NEUTRAL.npz, and the older names of the same."""
-    letter = gender[0]
-    names = [f"SMPL_{gender.upper()}", f"smpl_{gender}", f"basicmodel_{letter}_lbs_10_207_0_v1.1.0"]
-    names += [f"basicModel_{letter}_lbs_10_207_0_v1.0.0", f"basicmodel_{letter}_lbs_10_207_0_v1.0.0"]
-    names += [neutral.stem.replace("NEUTRAL", gender.upper()).replace("neutral", gender)]
-    paths = [neutral.parent / f"{name}{end}" for name in names for end in (".npz", ".pkl")]
-    return next((path for path in paths if path != neutral and path.is_file()), None)
+    """SMPL_MALE.npz beside SMPL_NEUTRAL.npz, and the older names of the same, in upper or lower case."""
+    names = [f"smpl_{gender}", *(f"basicmodel_{gender[0]}_lbs_10_207_0_v{version}" for version in ("1.1.0", "1.0.0"))]
+    names += [re.sub("neutral", gender, neutral.stem, flags=re.IGNORECASE)]
+    files = [f"{name}{end}" for name in names for end in (".npz", ".pkl")]
+    return find_file(neutral.parent, [file for file in files if file.lower() != neutral.name.lower()])

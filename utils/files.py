@@ -3,7 +3,7 @@
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -52,6 +52,25 @@ def write_text(path: str | Path, text: str):
     """Write a text file (UTF-8) atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def find_file(folder: str | Path, names: Iterable[str]) -> Path | None:
+    """The first of the names that is a file in a folder, in upper or lower case; None if there is none.
+
+    UserError if two different files have the same name but for the case.
+    """
+    present: dict[str, list[Path]] = {}
+    with suppress(OSError):  # no such folder
+        for path in sorted(Path(folder).iterdir()):
+            present.setdefault(path.name.lower(), []).append(path)
+    for name in names:
+        found = [path for path in present.get(name.lower(), ()) if path.is_file()]
+        if len({path.resolve() for path in found}) > 1:
+            both = " and ".join(path.name for path in found)
+            raise UserError(f"{folder} has {both}, whose names differ only in case: keep one of them")
+        if found:
+            return found[0]
+    return None
 
 
 def make_folder(path: str | Path):

@@ -14,6 +14,7 @@ from torch import nn
 
 from models.backbones.registry import BackboneKind
 from utils.errors import UserError
+from utils.files import find_file
 from utils.paths import PRETRAINED
 from utils.safe_load.limits import check_torch_file
 
@@ -138,8 +139,8 @@ def find_hrnet_weights(choice: str, hrnet_type: str) -> Path | str | None:
         if choice == "coco":
             raise UserError(f"there is no official COCO checkpoint of HRNet-{hrnet_type}; use --backbone_weights none")
         return None
-    path = PRETRAINED / "hrnet" / POSE_HRNET[hrnet_type]
-    return path if choice == "coco" or path.exists() else None
+    found = find_file(PRETRAINED / "hrnet", [POSE_HRNET[hrnet_type]])
+    return found or (PRETRAINED / "hrnet" / POSE_HRNET[hrnet_type] if choice == "coco" else None)
 
 
 def _build(config: EasyDict, weights: str) -> nn.Module:

@@ -11,6 +11,8 @@ import scipy.sparse
 import torch
 from scipy.spatial.transform import Rotation
 
+from models import build
+from models.backbones import hrnet
 from models.body_model import BodyModel, load_body_model
 from utils.errors import UserError
 from utils.paths import OPEN_BODY
@@ -276,6 +278,25 @@ def test_suffixes_have_no_case(tmp_path):
     assert (
         load_body_model(tmp_path / "SMPL_MALE.PKL").name == load_body_model(tmp_path / "SMPL_MALE.NPZ").name == "smpl"
     )
+
+
+def test_licensed_files_are_found_in_upper_or_lower_case(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "META_DATA", tmp_path)
+    monkeypatch.setattr(hrnet, "PRETRAINED", tmp_path)
+    body = from_arrays(tiny_body())
+    assert build.find_body() == OPEN_BODY and hrnet.find_hrnet_weights("auto", "w32") is None
+    (tmp_path / "hrnet").mkdir()
+    (tmp_path / "hrnet/POSE_HRNET_w32_256X256.pth").touch()
+    assert hrnet.find_hrnet_weights("auto", "w32") == tmp_path / "hrnet/POSE_HRNET_w32_256X256.pth"
+    (tmp_path / "j_regressor_H36M_correct.npy").touch()
+    assert build.find_keypoint_regressor(None, "h36m", body) == tmp_path / "j_regressor_H36M_correct.npy"
+    np.savez(tmp_path / "SMPL_mean_params.npz", pose=np.ones(144), shape=np.arange(10.0), cam=np.zeros(3))
+    assert build.load_mean_params(None, body)[1].tolist() == [*range(10)]
+    (tmp_path / "smpl_neutral.NPZ").touch()
+    assert build.find_body() == tmp_path / "smpl_neutral.NPZ"
+    (tmp_path / "SMPL_NEUTRAL.npz").touch()
+    with pytest.raises(UserError, match=r"SMPL_NEUTRAL\.npz and smpl_neutral\.NPZ, whose names differ only in case"):
+        build.find_body()
 
 
 def test_damaged_files_are_refused(tmp_path):

@@ -105,6 +105,16 @@ def test_without_both_bodies_labels_stay_neutral(bodies):
     assert load_gendered_bodies(folder / "tiny_body.npz", body, regressor) is None
 
 
+@pytest.mark.parametrize("names", [("Smpl_Male.npz", "smpl_FEMALE.NPZ"), ("Body_MALE.npz", "body_female.npz")])
+def test_bodies_of_genders_are_found_in_upper_or_lower_case(bodies, names):
+    folder, body, regressor = bodies
+    neutral = (folder / "tiny_body.npz").rename(folder / "body_Neutral.npz")
+    for gender, name in zip(("MALE", "FEMALE"), names, strict=True):
+        (folder / f"SMPL_{gender}.npz").rename(folder / name)
+    found = load_gendered_bodies(neutral, body, regressor)
+    assert found.male.v_template.norm() > body.v_template.norm() > found.female.v_template.norm()
+
+
 def test_gender_of_a_row(tmp_path):
     genders = {"m": 1, "f": 2, "male": 1, "Female": 2, "neutral": 0, "n": 0, None: 0, 3: 0}
     assert {name: parse_gender({"gender": name}) for name in genders} == genders

@@ -9,9 +9,10 @@ import torch
 from datasets.builders import Bodies
 from datasets.builders.keypoint_orders import J17_TO_J24, SMPL_TO_J24
 from models.body_model import BodyModel, load_body_model
-from models.build import find_body
+from models.build import DEFAULT_LICENSED_REGRESSOR, find_body
 from models.gendered import beside
 from utils.errors import UserError
+from utils.files import find_file
 from utils.geometry import rotvec_to_rotmat
 from utils.safe_load.limits import check_arrays
 from utils.safe_load.unpickler import load_restricted_pickle
@@ -71,8 +72,7 @@ def _load(path: Path, keypoint_regressor: Path | None) -> PosedBody:
     if keypoint_regressor is None and "j24" in model.keypoint_regressors:
         return PosedBody(model, model.keypoint_regressors["j24"], np.ones(len(J24)))
     if keypoint_regressor is None:
-        candidates = [path.parent / EXTRA, path.parent / "J_regressor_h36m_correct.npy"]
-        keypoint_regressor = next((file for file in candidates if file.is_file()), None)
+        keypoint_regressor = find_file(path.parent, [EXTRA, DEFAULT_LICENSED_REGRESSOR])
     # as METRO: limbs by SMPL's own regressor of joints, applied to the posed mesh
     regressor, confidence = np.zeros((len(J24), model.num_vertices)), np.zeros(len(J24))
     joint_regressor = _joint_regressor(path)
