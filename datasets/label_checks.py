@@ -182,12 +182,25 @@ def fit_projection(xyz: np.ndarray, xy: np.ndarray, weight: np.ndarray) -> np.nd
 
     weight (B, N): of each point, from 0. The scale is at least 0, because a camera does not mirror.
     """
+    scale, middle_3d, middle_2d = _fit(xyz, xy, weight)
+    return scale * (xyz[..., :2] - middle_3d) + middle_2d
+
+
+def fit_camera(xyz: np.ndarray, xy: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The camera of `fit_projection`: (B, 3) = (s, tx, ty), which projects to s * (XY + t)."""
+    scale, middle_3d, middle_2d = _fit(xyz, xy, weight)
+    scale = np.maximum(scale, 1e-9)
+    return np.concatenate((scale, middle_2d / scale - middle_3d), axis=-1)[:, 0]
+
+
+def _fit(xyz: np.ndarray, xy: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scale (B, 1, 1), weighted means of xyz and xy (B, 1, 2)."""
     total = np.maximum(weight.sum(1), 1e-9)[:, None, None]
     weight = weight[..., None]
     middle_2d, middle_3d = ((weight * points).sum(1, keepdims=True) / total for points in (xy, xyz[..., :2]))
     a, b = xyz[..., :2] - middle_3d, xy - middle_2d
     scale = (weight * a * b).sum((1, 2)) / np.maximum((weight * a * a).sum((1, 2)), 1e-12)
-    return np.maximum(scale, 0)[:, None, None] * a + middle_2d
+    return np.maximum(scale, 0)[:, None, None], middle_3d, middle_2d
 
 
 def _misfit_2d(xyz: np.ndarray, xy: np.ndarray, both: np.ndarray) -> np.ndarray:

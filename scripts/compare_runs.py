@@ -17,7 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utils.arguments import input_file, pattern, script_parser
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import UserError, exit_on_user_error, printable
 from utils.evaluation.bootstrap import interval
 from utils.evaluation.details import METRICS, acceleration_errors
 from utils.evaluation.groups import groups_of, sequences_of
@@ -99,8 +99,9 @@ def main():
     first, second = load_predictions(args.a), load_predictions(args.b)
     a, b = pair(first, second)
     left_out = max(len(first), len(second)) - len(a)
-    print(f"A {args.a}\nB {args.b}\n{len(a)} samples in both" + (f", {left_out} in one alone" * bool(left_out)) + "\n")
-    print(compare_all(a, b, args.group_by))
+    print(printable(f"A {args.a}"), printable(f"B {args.b}"), sep="\n")
+    print(f"{len(a)} samples in both" + (f", {left_out} in one alone" * bool(left_out)) + "\n")
+    print(printable(compare_all(a, b, args.group_by), keep="\n"))
 
 
 if __name__ == "__main__":

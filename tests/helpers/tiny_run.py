@@ -8,7 +8,7 @@ from datasets.feature_cache import LABELS, shard_path, write_shard
 from models.backbones.movenet import PARTS, MoveNetBackbone
 from tests.helpers.tiny_data import write_body
 from utils.checkpoint import read_checkpoint
-from utils.train.logger import _read_records
+from utils.train.logger import read_records
 
 PEOPLE = 14
 FLAGS = (
@@ -42,7 +42,7 @@ def outcome(folder: Path, epoch: int) -> tuple[dict, list[dict]]:
     """What a run has come to: its last checkpoint without the names of run and code, and its log without times."""
     content = read_checkpoint(folder / "checkpoints" / f"epoch_{epoch:03d}.pt")
     del content["options"], content["code_version"]
-    records = _read_records(folder / "log.jsonl")
+    records = read_records(folder / "log.jsonl")
     for record in records:
         del record["train_seconds"]
     return content, records

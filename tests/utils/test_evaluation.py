@@ -125,6 +125,22 @@ def test_predictions_survive_the_file(tmp_path):
             load_predictions(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("pose", np.zeros((12, 71))), ("key", np.arange(12)), ("index", np.arange(12.0)), ("mpjpe", np.zeros(11)),
+        ("joints", np.zeros((12, 14))), ("camera", np.zeros((12, 3), complex)), ("joint_names", np.array(["a"] * 14)),
+        ("index", np.array(3)), ("joint_names", np.array("R_Hip")),
+    ],
+)  # fmt: skip
+def test_damaged_predictions_are_refused(tmp_path, name, value):
+    predictions = make(FRAMES)
+    setattr(predictions, name, value)
+    predictions.save(tmp_path / "a.npz")
+    with pytest.raises(UserError, match="use an undamaged file"):
+        load_predictions(tmp_path / "a.npz")
+
+
 def test_comparison_pairs_by_key(tmp_path, monkeypatch, capsys):
     a, b = make(FRAMES, seed=1), make(FRAMES, seed=2, shift=0.05)
     order = np.random.default_rng(3).permutation(11)  # one sample is missing

@@ -8,6 +8,7 @@ import numpy as np
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.safe_load.limits import check_arrays
+from utils.skeleton import J14, SMPL_JOINTS
 
 
 @dataclass
@@ -55,8 +56,28 @@ def load_predictions(path: Path) -> Predictions:
             missing = [name for name in names if name not in file.files]
             if missing:
                 raise UserError(f"{path} lacks {', '.join(missing)}: it holds no predictions; {remedy}")
-            return Predictions(**{name: file[name] for name in names})
+            found = Predictions(**{name: file[name] for name in names})
     except UserError:
         raise
     except Exception as error:  # damaged archives raise many kinds of exceptions
         raise UserError(f"{path} cannot be read ({error}); {remedy}") from None
+    _check(found, path)
+    return found
+
+
+def _check(found: Predictions, path: Path):
+    """UserError if a column has another shape or type than in `Predictions`."""
+    count, joints = np.size(found.index), np.size(found.joint_names)
+    shapes = {"joint_names": (joints,), "joint_errors": (count, joints), "confidence": (count, joints)}
+    shapes |= {"pose": (count, 72), "betas": (count, 10), "camera": (count, 3)}
+    shapes |= {"joints": (count, joints, 3), "label_joints": (count, joints, 3)}
+    for field in fields(found):
+        column, shape = getattr(found, field.name), shapes.get(field.name, (count,))
+        kind = {"key": "U", "joint_names": "U", "index": "i"}.get(field.name, "f")
+        if column.shape != shape or column.dtype.kind != kind:
+            raise UserError(
+                f"{path}: {field.name} has shape {column.shape} and type {column.dtype}, which is not that of "
+                f"{count} predictions of {joints} joints; use an undamaged file"
+            )
+    if found.joint_names.tolist() not in (list(J14), list(SMPL_JOINTS)):
+        raise UserError(f"{path}: joint_names are neither those of J14 nor those of SMPL; use an undamaged file")

@@ -55,7 +55,7 @@ def mesh_picture(image: Tensor, vertices: Tensor, faces: np.ndarray, cam: Tensor
     """
     pictures = []
     for picture, body, camera in zip(
-        _to_uint8(image), vertices.detach().float().cpu().numpy(), cam.detach().float().cpu(), strict=True
+        to_uint8(image), vertices.detach().float().cpu().numpy(), cam.detach().float().cpu(), strict=True
     ):
         size = picture.shape[0]
         crop = Crop((size / 2, size / 2), size / 200)
@@ -138,7 +138,7 @@ def keypoint_picture(image: Tensor, predicted: Tensor, labelled: Tensor, limit: 
     image (B, 3, H, W) ImageNet-normalised; predicted (B, 14, 2) in the crop frame, J14 order; labelled (B, 14, 3) the
     same with confidence. Shows the first `limit` samples.
     """
-    crops = _to_uint8(image[:limit])
+    crops = to_uint8(image[:limit])
     predicted = predicted[:limit].detach().float().cpu().numpy()
     labelled = labelled[:limit].detach().float().cpu().numpy()
     for crop, points, label in zip(crops, predicted, labelled, strict=True):
@@ -147,8 +147,8 @@ def keypoint_picture(image: Tensor, predicted: Tensor, labelled: Tensor, limit: 
     return np.concatenate(crops, axis=1)
 
 
-def _to_uint8(image: Tensor) -> np.ndarray:
-    """(B, 3, H, W) ImageNet-normalised -> (B, H, W, 3) uint8."""
+def to_uint8(image: Tensor) -> np.ndarray:
+    """Crops (B, 3, H, W), ImageNet-normalised -> (B, H, W, 3) uint8."""
     mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
     crops = image.detach().float().cpu().permute(0, 2, 3, 1).numpy() * std + mean
     return np.ascontiguousarray((crops * 255).round().clip(0, 255).astype(np.uint8))

@@ -44,7 +44,7 @@ class Logger:
         try:
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             write_text(folder / "options.json", json.dumps(options, indent=2, default=str) + "\n")
-            self.records = _read_records(folder / "log.jsonl")
+            self.records = read_records(folder / "log.jsonl")
         except OSError as error:
             raise UserError(f"cannot write to {folder}: {error.strerror}; check the folder and the disk") from error
 
@@ -126,7 +126,7 @@ def report_metrics(report: dict, protocol: dict[str, str], path: Path | None, re
         print(f"warning: {error}; training continues", flush=True)
 
 
-def _read_records(path: Path) -> list[dict]:
+def read_records(path: Path) -> list[dict]:
     """The complete lines of log.jsonl."""
     records = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
