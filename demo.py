@@ -4,6 +4,7 @@ From Python: `predictor = demo.load_predictor()`, then `people = predictor("phot
 """
 
 import math
+import os
 import signal
 import sys
 import tempfile
@@ -36,7 +37,7 @@ def main():
     paths, films = find_media(args.img_path), {}
     if args.fps:
         paths, films = collect_pictures(paths, args.fps)
-    if not args.serve and args.webcam is None and not any(path.exists() for path in paths):
+    if not args.serve and args.webcam is None and not any(os.path.exists(path) for path in paths):
         raise UserError(f"image not found: {', '.join(map(str, paths))}; check the path")
     moving = [path for path in paths if path in films or is_film(path)]
     photos = [path for path in paths if path not in {*moving}]

@@ -47,7 +47,10 @@ def exit_with(error: UserError | str):
 
 
 def exit_on_user_error(main):
-    """Decorate a command's main(): a UserError becomes one line on stderr and exit code 2."""
+    """Decorate a command's main(): a UserError becomes one line on stderr and exit code 2.
+
+    So does an OSError about a file, such as a name that is too long or a folder without permission.
+    """
 
     @functools.wraps(main)
     def wrapper(*args, **kwargs):
@@ -66,5 +69,9 @@ def exit_on_user_error(main):
         except BrokenPipeError:  # the reader, such as `| head -1`, has all it wants
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+        except OSError as error:
+            if error.filename is None:  # not about a file that the user chose
+                raise
+            exit_with(f"{error.filename}: {error.strerror}; check the name, the permissions and the disk")
 
     return wrapper

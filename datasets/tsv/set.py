@@ -16,6 +16,7 @@ from datasets.tsv.index import read_numbers
 from utils.errors import RowError, UserError
 
 MAX_YAML = 1 << 20  # bytes
+MAX_NOTE = 1000  # characters
 
 
 class TSVSet:
@@ -137,7 +138,7 @@ def _read_yaml(path: Path) -> dict:
         spec = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; {REMEDY}") from error
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except Exception as error:  # a value of another type than its tag says raises many kinds of errors
         raise UserError(f"{path} is not readable as yaml ({' '.join(str(error).split())}); {REMEDY}") from error
     if not isinstance(spec, dict):
         raise UserError(f"{path} has no 'img' and 'label' entries; {REMEDY}")
@@ -145,5 +146,9 @@ def _read_yaml(path: Path) -> dict:
 
 
 def read_note(yaml_file: str | Path) -> str | None:
-    """The note on the labels in the yaml file of a set, which is printed with every metric on them; None if absent."""
-    return _read_yaml(Path(yaml_file)).get("note")
+    """The note on the labels in the yaml file of a set, which is printed with every metric on them; None if absent.
+
+    It is one line. Anything but text is no note.
+    """
+    note = _read_yaml(Path(yaml_file)).get("note")
+    return " ".join(note.split())[:MAX_NOTE] or None if isinstance(note, str) else None

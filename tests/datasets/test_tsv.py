@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import multiprocessing as torch_multiprocessing
 
-from datasets.tsv import TSVFile, TSVSet, TSVWriter, build_offsets, load_offsets, write_composite
+from datasets.tsv import TSVFile, TSVSet, TSVWriter, build_offsets, load_offsets, read_note, write_composite
 from utils.errors import UserError
 
 LABEL = {"center": [1.0, 2.0], "scale": 1.5}
@@ -347,6 +347,9 @@ def test_a_large_linelist_stays_small(composite):
         (lambda folder: (folder / "train.yaml").write_text("a: [1"), "train.yaml is not readable as yaml"),
         (lambda folder: (folder / "train.yaml").write_bytes(b"\xff\xfe\x00"), "train.yaml is not readable as yaml"),
         (lambda folder: (folder / "train.yaml").write_text("!!python/object/apply:os.getcwd []"), "not readable"),
+        (lambda folder: (folder / "train.yaml").write_text('a: !!int ""'), "train.yaml is not readable as yaml"),
+        (lambda folder: (folder / "train.yaml").write_text("a: !!bool x"), "train.yaml is not readable as yaml"),
+        (lambda folder: (folder / "train.yaml").write_text("a: !!timestamp x"), "train.yaml is not readable as yaml"),
         (lambda folder: (folder / "train.yaml").write_text("just text"), "train.yaml has no 'img'"),
         (lambda folder: (folder / "train.yaml").write_text("img: a.tsv"), "a.tsv is missing"),
         (lambda folder: (folder / "train.yaml").write_text("img: 5"), "'img' names no file"),
@@ -372,6 +375,18 @@ def test_messages_of_broken_sets(tmp_path, change, words):
     message = str(caught.value)
     assert words in message and str(tmp_path / "one") in message
     assert "\n" not in message and ";" in message
+
+
+@pytest.mark.parametrize(
+    ("note", "read"),
+    [
+        ("fits of 2026", "fits of 2026"), ('"a\\n  b\\e[2J"', "a b\x1b[2J"), ("[1, 2]", None), ("{a: 1}", None),
+        ("3", None), ('" "', None),
+    ],
+)  # fmt: skip
+def test_a_note_is_one_line_of_text_or_absent(tmp_path, note, read):
+    (tmp_path / "a.yaml").write_text(f"img: a.tsv\nnote: {note}\n")
+    assert read_note(tmp_path / "a.yaml") == read
 
 
 @pytest.mark.parametrize(

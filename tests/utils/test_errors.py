@@ -25,6 +25,28 @@ def test_one_line_and_exit_code_2(capsys, error, line):
     assert stop.value.code == 2 and printed.err == line + "\n" and printed.out == "before\n"
 
 
+@pytest.mark.parametrize(("name", "reason"), [("x" * 300, "File name too long"), ("none/a.txt", "No such file")])
+def test_a_file_that_cannot_be_opened_is_one_line(capsys, tmp_path, name, reason):
+    @exit_on_user_error
+    def main():
+        (tmp_path / name).read_bytes()
+
+    with pytest.raises(SystemExit) as stop:
+        main()
+    printed = capsys.readouterr().err
+    assert stop.value.code == 2 and printed.count("\n") == 1
+    assert str(tmp_path / name) in printed and reason in printed and "check the name" in printed
+
+
+def test_an_error_of_the_system_without_a_file_is_no_mistake_of_the_user():
+    @exit_on_user_error
+    def main():
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        main()
+
+
 @pytest.mark.parametrize("name", ["\x1b[31mred", "a\rb", "\x9b2J", "\u202egnp.exe", "caf\udce9", "\x00", "bell\x07"])
 def test_names_never_control_the_terminal(capsys, name):
     @exit_on_user_error

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from utils.errors import UserError
-from utils.media.find import find_media, is_video, load_images, name_results
+from utils.media.find import find_media, is_film, is_video, load_images, name_results
 from utils.media.images import save_image
 
 
@@ -26,6 +26,12 @@ def names(paths: list[Path]) -> list[str]:
 
 def test_a_folder_means_the_pictures_and_videos_in_it_in_the_order_of_their_numbers(folder):
     assert names(find_media([folder])) == ["2.jpg", "9.png", "10.PNG", "film.MP4"]
+
+
+def test_digits_of_any_script_can_be_sorted(folder):
+    for name in ("1\u00b22.png", "\u00b2.png", "\u0664\u0662.png"):
+        (folder / name).touch()
+    assert len(find_media([folder])) == 7
 
 
 def test_globs_reach_deep(folder):
@@ -53,6 +59,21 @@ def test_nothing_there_is_told(folder, pattern):
     (folder / "empty").mkdir()
     with pytest.raises(UserError, match="no pictures or videos"):
         find_media([folder / pattern])
+
+
+@pytest.mark.parametrize("pattern", ["x" * 300 + "*.png", "a**b.jpg", "[" * 5000, "**" * 200])
+def test_a_glob_that_cannot_match_is_one_line(folder, pattern):
+    with pytest.raises(UserError, match=r"no glob|no pictures or videos"):
+        find_media([f"{folder}/{pattern}"])
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".png", "y" * 5000 + ".mp4", "a\0b.png"])
+def test_a_name_that_no_file_can_have_is_the_failure_of_that_file_alone(tmp_path, name):
+    save_image(tmp_path / "good.png", np.full((8, 8, 3), 99, np.uint8))
+    paths = find_media([tmp_path / name, tmp_path / "good.png"])
+    if not is_film(paths[0]):
+        (_, failure), (_, image) = load_images(paths)
+        assert isinstance(failure, UserError) and "not found" in str(failure) and (image == 99).all()
 
 
 def test_videos_go_by_their_suffix():

@@ -177,10 +177,10 @@ def check_output(folder: Path, names: list[str], inputs: list[Path], kinds: set[
 
     names: of the results of `inputs`. kinds: of files besides pictures and films. others: files that are read too.
     """
-    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if os.path.exists(parent))
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise UserError(f"--output {folder}: {nearest} is not a writable folder; choose another one")
-    films = [source.is_dir() or is_film(source) for source in inputs]
+    films = [os.path.isdir(source) or is_film(source) for source in inputs]
     by_name = {name.lower(): film for name, film in zip(names, films, strict=True)}
     drawn = "|".join(["overlay", *(kind for kind in ("side", "top", "keypoints") if kind in kinds)])
     data = "|".join(["", *sorted(kinds & {*PHOTO_KINDS, *VIDEO_KINDS} - {"side", "top", "keypoints"})])
@@ -189,7 +189,7 @@ def check_output(folder: Path, names: list[str], inputs: list[Path], kinds: set[
     )
     film_files = re.compile(rf"(.+?)(?:_overlay\.mp4|(?:_person\d+)?\.(?:{data[1:] or 'mp4'}))", re.IGNORECASE)
     for path in {*inputs, *others}:
-        if not path.exists() or path.resolve().parent != folder.resolve():
+        if not os.path.exists(path) or path.resolve().parent != folder.resolve():
             continue
         for pattern, film in ((photo_files, False), (film_files, True)):
             match = pattern.fullmatch(path.resolve().name)

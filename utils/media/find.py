@@ -2,6 +2,7 @@
 
 import glob
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,15 +38,15 @@ def find_media(patterns: Iterable[str | Path]) -> list[Path]:
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", pattern):
             raise UserError(f"{pattern} is a URL: download it first, and name the file")
         path = Path(pattern)
-        if path.is_dir():
-            inside = [file for file in path.iterdir() if _is_medium(file)]
+        if os.path.isdir(path):
+            inside = _list(path)
             if not inside:
                 raise UserError(
                     f"no pictures or videos in folder {path}; name files, or use a glob such as '{path}/**/*'"
                 )
             found += sorted(inside, key=_natural)
-        elif not path.exists() and glob.has_magic(pattern):
-            inside = [file for file in _expand(path) if _is_medium(file)]
+        elif not os.path.exists(path) and glob.has_magic(pattern):
+            inside = _matches(path)
             if not inside:
                 raise UserError(f"no pictures or videos match {pattern}; check the pattern, and put it in quotes")
             unique = {}
@@ -55,6 +56,22 @@ def find_media(patterns: Iterable[str | Path]) -> list[Path]:
         else:
             found.append(path)
     return list(dict.fromkeys(found))
+
+
+def _list(folder: Path) -> list[Path]:
+    """The pictures and videos in a folder. UserError if it cannot be read."""
+    try:
+        return [file for file in folder.iterdir() if _is_medium(file)]
+    except OSError as error:
+        raise UserError(f"folder {folder} cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """The pictures and videos that a glob matches. UserError if it is not a glob."""
+    try:
+        return [file for file in _expand(pattern) if _is_medium(file)]
+    except (ValueError, NotImplementedError, OSError, re.error) as error:
+        raise UserError(f"{pattern} is no glob ({error}); write one such as 'photos/**/*.jpg'") from error
 
 
 def _expand(pattern: Path) -> Iterator[Path]:
@@ -75,7 +92,7 @@ def is_film(path: Path) -> bool:
     """Whether a file holds moving pictures: a video, or an animated picture. The content decides if the suffix does
     not."""
     suffix = path.suffix.lower()
-    if suffix in VIDEOS + PICTURES or not path.is_file():
+    if suffix in VIDEOS + PICTURES or not os.path.isfile(path):
         return suffix in VIDEOS or (suffix in ANIMATED and count_frames(path) > 1)
     from utils.media.video import open_video  # photographs do not need its libraries
 
@@ -118,12 +135,12 @@ def load_images(paths: list[Path]) -> Iterator[tuple[Path, np.ndarray | UserErro
 
 def _is_medium(path: Path) -> bool:
     visible = not path.name.startswith(".")
-    return visible and path.suffix.lower() in PICTURES + VIDEOS and path.is_file()
+    return visible and path.suffix.lower() in PICTURES + VIDEOS and os.path.isfile(path)
 
 
 def _natural(path: Path) -> list:
     """Sort key that puts 9.png before 10.png."""
-    return [(int(part), "") if part.isdigit() else (0, part.lower()) for part in re.split(r"(\d+)", str(path))]
+    return [(int(part), "") if part.isdecimal() else (0, part.lower()) for part in re.split(r"(\d+)", str(path))]
 
 
 def _without_suffix(name: str) -> str | None:

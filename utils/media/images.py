@@ -37,9 +37,10 @@ def load_image(image: str | os.PathLike | np.ndarray, max_pixels: int = MAX_PIXE
     if isinstance(image, np.ndarray):
         return _array_to_rgb(image, "image array")
     path = Path(image)
-    if not path.exists():
+    # os.path is False for names that no file can have, and in folders without permission; Path raises
+    if not os.path.exists(path):
         raise UserError(f"image not found: {path}; check the path")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"{path} is not a file; give one picture")
     try:
         with warnings.catch_warnings():

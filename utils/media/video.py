@@ -4,6 +4,7 @@ Time, shape and orientation are what the file says: presentation timestamps, sam
 A film of any length takes the memory of a few pictures.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -134,7 +135,7 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
 def open_video(path: str | Path) -> av.container.InputContainer:
     """UserError where the file is missing, damaged, or no video. Opens no other file, whatever is written in it."""
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"video not found: {path}; check the path")
     try:
         # with the protocol in front, a colon in the name is part of the name
