@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from torch import nn
+from torch.distributed.nn.functional import all_reduce
 
 from models.inference.fused_conv import fold_batch_norm
 from utils.errors import UserError
@@ -27,6 +28,7 @@ from utils.train.distributed import (
     synchronize_batch_norm,
     unwrap,
 )
+from utils.train.update import Update
 
 
 class Network(nn.Module):
@@ -39,6 +41,45 @@ class Network(nn.Module):
 
     def forward(self, x):
         return self.norm(self.layer(x))
+
+
+class NormOverProcesses(nn.BatchNorm2d):
+    """Stand-in for nn.SyncBatchNorm, which runs on GPUs only: the same numbers over gloo, from equal batches."""
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
+        mean = all_reduce(x.sum((0, 2, 3))) / count
+        centred = x - mean[:, None, None]
+        variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight / (variance + self.eps).sqrt()
+        return centred * scale[:, None, None] + self.bias[:, None, None]
+
+    @staticmethod
+    def convert(model: nn.Module) -> nn.Module:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.__class__ = NormOverProcesses
+        return model
+
+
+def normalized_step(process: int, processes: int) -> list[torch.Tensor]:
+    """Weights and statistics of a network after a step on this process's part of 12 pictures."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.BatchNorm2d(4))
+    images, labels = torch.randn(12, 3, 8, 8), torch.randn(12, 4, 4, 4)
+    model = synchronize_batch_norm(model, torch.device("cuda"))
+    update = Update(model, torch.optim.SGD(model.parameters(), lr=1.0, fused=True))
+    network = data_parallel(model)
+    error = (network(images[process::processes]) - labels[process::processes]).square().mean()
+    update.backward({"loss": error})
+    update.step()
+    return [value.tolist() for value in model.state_dict().values()]
 
 
 def work(process: int, processes: int, port: int, results):
@@ -58,6 +99,9 @@ def communicate(process: int, processes: int) -> dict:
     flags = any_rank(process == 1, False)
     states = gather_states({"rank": process, "rng": torch.full((process,), process)})
     mean = mean_over_ranks(torch.tensor([float(process), 1.0]))
+
+    nn.SyncBatchNorm.convert_sync_batchnorm = NormOverProcesses.convert
+    after_step = normalized_step(process, processes)
 
     seed_everything(0, process)
     model = data_parallel(Network(), find_unused_parameters=True)
@@ -79,6 +123,7 @@ def communicate(process: int, processes: int) -> dict:
         "mean_of_zero": network.norm.running_mean.tolist(),
         "constant": network.constant.tolist(),
         "keys": list(network.state_dict()),
+        "after_step": after_step,
     }
 
 
@@ -161,6 +206,16 @@ def test_batch_norm_is_synchronised_on_several_gpus_only(monkeypatch, capsys):
     assert type(converted[1]) is nn.SyncBatchNorm and converted[1].weight is weight
     assert [*converted.state_dict()] == keys
     torch.testing.assert_close(fold_batch_norm(converted)(image), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_synchronised_processes_take_the_step_of_one_process(three_ranks, monkeypatch):
+    """Weights and statistics of batch norm; the layer itself is a stand-in, as PyTorch's needs GPUs."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    expected = normalized_step(0, 1)
+    for result in three_ranks:
+        for found, value in zip(result["after_step"], expected, strict=True):
+            np.testing.assert_allclose(found, value, rtol=1e-4, atol=1e-5)
+    assert all(result["after_step"] == three_ranks[0]["after_step"] for result in three_ranks)
 
 
 def test_data_parallel_reads_the_state_once(monkeypatch):
