@@ -61,6 +61,7 @@ def build_model(options: Namespace | EasyDict) -> tuple[MeshRecovery, Criterion]
         dropout=options.dropout,
         regressor_dropout=options.regressor_dropout,
         loss_vertices=options.loss_vertices,
+        mask_joints=options.mask_joints,
     )
     if options.freeze_backbone:
         network.freeze_backbone()
@@ -94,6 +95,7 @@ def build_network(
     dropout: float = 0.1,
     regressor_dropout: float | None = None,
     loss_vertices: int = 0,
+    mask_joints: float = 0.0,
 ) -> MeshRecovery:
     """The network that a configuration describes, with initial weights.
 
@@ -101,7 +103,7 @@ def build_network(
     `find_keypoint_regressor`, `load_mean_params`); mean_params "none" starts at the identity pose. backbone_weights:
     auto, coco, imagenet, none or a file, see models/backbones. data_mode: the set that the keypoint regressor is for.
     dropout: of the graph transformer. regressor_dropout: of the regressor, None for the backbone's usual one.
-    loss_vertices: vertices of the body in training, 0 for all.
+    loss_vertices: vertices of the body in training, 0 for all. mask_joints: share of masked joints in training.
     """
     body_model = load_body_model(find_body(smpl_path))
     regressor_path = find_keypoint_regressor(keypoint_regressor, data_mode, body_model)
@@ -118,7 +120,9 @@ def build_network(
         initial_tokens = InitialTokens(feature_dim, HIDDEN_DIM)
         blocks = [build_block(config, backbone, dropout) for _ in range(config.num_transformers)]
     subsampled = subsample_body(body_model, joint_regressor, loss_vertices) if loss_vertices else None
-    return MeshRecovery(backbone, regressor, body_model, joint_regressor, initial_tokens, blocks, subsampled)
+    return MeshRecovery(
+        backbone, regressor, body_model, joint_regressor, initial_tokens, blocks, subsampled, mask_joints
+    )
 
 
 def build_block(config: EasyDict, backbone: nn.Module, dropout: float = 0.1) -> GraphTransformerBlock:

@@ -90,10 +90,19 @@ class TransformerUnit(nn.Module):
         self.exchange = AttentionLayer(dim, num_heads, dropout)
         self.graph = graph
 
-    def forward(self, tokens: Tensor, scales: list[Tensor], window_features: Tensor, offset: Tensor) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        scales: list[Tensor],
+        window_features: Tensor,
+        offset: Tensor,
+        masked: Tensor | None = None,
+    ) -> Tensor:
         attended = self.multi_scale(tokens, scales)
         near = self.window(tokens[:, :NUM_JOINTS], window_features, offset)
         joints = (attended[:, :NUM_JOINTS] + near) / 2
+        if masked is not None:
+            joints = torch.where(masked[..., None], tokens[:, :NUM_JOINTS], joints)
         tokens = torch.cat((joints, attended[:, NUM_JOINTS:]), dim=1)
         if self.graph is None:
             return self.exchange(tokens)
@@ -149,9 +158,14 @@ class GraphTransformerBlock(nn.Module):
         self.to_cam = nn.Linear(dim, 3)
         initialize_block(self)
 
-    def forward(self, tokens: Tensor, features: Features, joints_2d: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, tokens: Tensor, features: Features, joints_2d: Tensor, masked: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """tokens (B, 26, C), features of the image, joints_2d (B, 24, 2) in [-1, 1] ->
-        tokens (B, 26, C), joint rotations to apply (B, 24, 3, 3), changes of betas (B, 10) and camera (B, 3)."""
+        tokens (B, 26, C), joint rotations to apply (B, 24, 3, 3), changes of betas (B, 10) and camera (B, 3).
+
+        masked (B, 24) bool: joints that read no maps; see models/masked_joints.py.
+        """
         sizes = [feature.shape[-2:] for feature in features.maps]
         maps = [
             F.linear(pixels(feature), project.weight.flatten(1), project.bias)
@@ -160,6 +174,8 @@ class GraphTransformerBlock(nn.Module):
         # the norm returns float32 under autocast; pixels are many and stay in reduced precision
         maps = [norm(m).to(m.dtype) for m, norm in zip(maps, self.norm, strict=True)]
         at_joints = self.joint_feature(bilinear_weights(joints_2d, sizes[0], self.align_corners) @ maps[0])
+        if masked is not None:
+            at_joints = at_joints.masked_fill(masked[..., None], 0)
         tokens = tokens + torch.cat((at_joints, at_joints.mean(1, keepdim=True).expand(-1, 2, -1)), dim=1)
 
         window = Window(joints_2d, sizes[0][-1], self.radius, self.align_corners)
@@ -174,7 +190,7 @@ class GraphTransformerBlock(nn.Module):
             x = self.joint_embedding(x)
         x = self.dropout(x)
         for unit in self.units:
-            x = unit(x, scales, window_features, window.offset)
+            x = unit(x, scales, window_features, window.offset, masked)
         tokens = self.head(x) + self.residual(tokens)
         rotation = rot6d_to_rotmat(self.to_rot6d(tokens[:, :NUM_JOINTS]).float())
         return tokens, rotation, self.to_betas(tokens[:, -2]).float(), self.to_cam(tokens[:, -1]).float()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from models.backbones.movenet import distance
 from models.body_model import BodyModel
 from models.features import Features
+from models.masked_joints import draw_masked, without_keypoints
 from utils.geometry import project
 from utils.skeleton import J17_TO_J14
 
@@ -50,6 +51,7 @@ class MeshRecovery(nn.Module):
     betas -> vertices and joints. keypoint_regressor (17, V): vertices -> Human3.6M keypoints. blocks: graph transformer
     blocks; without any, for the backbone model, initial_tokens is None.
     subsampled: body and keypoint regressor of fewer vertices (`subsample_body`), used in training mode instead.
+    mask_joints: share of the joints that read nothing of the image in training mode, see models/masked_joints.py.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class MeshRecovery(nn.Module):
         initial_tokens: InitialTokens | None = None,
         blocks: list[nn.Module] = (),
         subsampled: tuple[BodyModel, Tensor] | None = None,
+        mask_joints: float = 0.0,
     ):
         super().__init__()
+        self.mask_joints = mask_joints
         self.backbone = backbone
         self.regressor = regressor
         self.body_model = body_model
@@ -113,6 +117,10 @@ class MeshRecovery(nn.Module):
         change = {}
         if isinstance(image_or_features, Features) and features is not image_or_features:
             change = {"feature_distance": distance(features, image_or_features)}
+        masked = {}
+        if self.training and self.mask_joints:
+            masked = {"masked": draw_masked(len(features.pooled), self.mask_joints, features.pooled.device)}
+            features = without_keypoints(features, masked["masked"])
         rotmat, betas, cam = self.regressor(features.pooled)
         stages = []
         if self.initial_tokens is not None:
@@ -121,7 +129,7 @@ class MeshRecovery(nn.Module):
             if all_stages:
                 stages.append(self.estimate(rotmat, betas, cam))
             joints_2d = stages[-1]["pred_joints_2d"] if all_stages else self._joints_2d(rotmat, betas, cam)
-            tokens, rotation, d_betas, d_cam = block(tokens, features, joints_2d)
+            tokens, rotation, d_betas, d_cam = block(tokens, features, joints_2d, **masked)
             with torch.autocast(rotmat.device.type, enabled=False):  # see estimate
                 rotmat = rotmat @ rotation
             betas, cam = betas + d_betas, cam + d_cam

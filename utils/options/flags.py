@@ -162,6 +162,9 @@ def get_args_parser() -> argparse.ArgumentParser:
         default=0.1,
         help="dropout of the graph transformer (default: %(default)s)",
     )
+    share = number(float, at_least=0, below=1)
+    help_text = "share of the joints that read nothing of the image in training (default: %(default)s)"
+    network.add_argument("--mask_joints", type=share, default=0.0, help=help_text)
     network.add_argument(
         "--regressor_dropout",
         type=number(float, at_least=0, below=1),
