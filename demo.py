@@ -18,6 +18,8 @@ from utils.demo.boxes import read_boxes, warn_of_unused_boxes
 from utils.demo.films import collect_pictures, reconstruct_films
 from utils.demo.options import PHOTO_KINDS, check_kinds, check_output, parse_demo_args
 from utils.demo.photo_results import PhotoResults
+from utils.demo.terminal import labelled, short_name, written
+from utils.detect.visibility import summary
 from utils.errors import UserError, exit_on_user_error, printable
 from utils.media.find import find_media, is_film, load_images, name_results
 from utils.media.images import count_frames
@@ -26,12 +28,18 @@ from utils.person import Person
 __all__ = ["Predictor", "load_network", "load_predictor"]
 
 BATCH_PIXELS = 40_000_000  # pixels of the photographs in memory at a time
+WELCOME = """Name a photograph, a video or a folder:  python demo.py --img_path FILE
+Try the sample:  python demo.py --img_path samples/im01.png
+See all options:  python demo.py --help"""
 
 
 @exit_on_user_error
 def main():
     # a cluster or a user ends the program: temporary files go, and no half film stays
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if len(sys.argv) == 1:
+        print(WELCOME, file=sys.stderr)
+        sys.exit(2)
     args = parse_demo_args()
     boxes = read_boxes(args.boxes) if args.boxes else {}
     paths, films = find_media(args.img_path), {}
@@ -52,9 +60,9 @@ def main():
     refinements = {name: getattr(args, name) for name in ("fit_keypoints", "quarter_turns")}
     refinements["flip_test"] = args.flip_test is not False
     predictor = load_predictor(*files, precision=args.precision, compile=args.compile, **refinements)
-    where = f"{predictor.device} in {predictor.precision}"
-    print(f"network  on {where}, loaded in {time.perf_counter() - start:.1f} s; body: {printable(predictor.body.name)}")
-    results = PhotoResults(predictor.faces, predictor.colors, predictor.body.name, args.renderer)
+    where = f"on {predictor.device} in {predictor.precision}, loaded in {time.perf_counter() - start:.1f} s"
+    print(labelled("network", f"{where}; body: {printable(predictor.body.name)}"))
+    results = PhotoResults(predictor.faces, predictor.colors, predictor.body.name, args.renderer, predictor.weights)
     if args.serve:
         from utils.demo.web_page import serve
 
@@ -92,21 +100,21 @@ def reconstruct_photos(
             for (path, image, *_), people in zip(
                 waiting, predictor.reconstruct(pictures, detections, focals), strict=True
             ):
+                name = short_name(path.name)
                 if (count := count_frames(path)) > 1:
-                    bar.write(f"note     {printable(path.name)}: the first of its {count} pictures is used")
+                    bar.write(labelled("note", f"{name}: the first of its {count} pictures is used"))
                 if (zoom := results.zoom(image)) < 1:
-                    bar.write(
-                        f"note     {printable(path.name)}: large, so its pictures are drawn at {zoom:.0%} of its size"
-                    )
+                    bar.write(labelled("note", f"{name}: large, so its pictures are drawn at {zoom:.0%} of its size"))
                 try:
-                    written = results.write(args.output, names[path], image, people, kinds)
+                    files = results.write(args.output, names[path], image, people, kinds)
                 except UserError as error:  # a name too long, a full disk: the others go on
                     failures.append(error)
                     bar.update()
                     continue
-                described = "; ".join(describe(person, bool(boxes[path])) for person in people)
-                bar.write(f"person   {printable(path.name)}: {described}")
-                bar.write("wrote    " + "\n         ".join(map(printable, written)))
+                for number, person in enumerate(people, 1):
+                    label = "person" if len(people) == 1 else f"person {number}"
+                    bar.write(labelled(label, f"{name}: {describe(person, bool(boxes[path]))}"))
+                bar.write(written(files))
                 bar.update()
             waiting.clear()
 
@@ -129,14 +137,16 @@ def reconstruct_photos(
 
 
 def describe(person: Person, given: bool) -> str:
-    """Where a person is and how it was found; given: by --bbox or --boxes."""
+    """Where a person is, how it was found, and what of it is guessed; given: by --bbox or --boxes."""
     x, y, width, height = person.bbox.round().astype(int)
     box = f"at x {x}, y {y}, {width} x {height} pixels"
     if given:
-        return f"given {box}"
-    if person.score is None:
-        return "nobody found: the whole image is used as one person (choose a part of it with --bbox x,y,w,h)"
-    return f"found {box}, confidence {person.score:.0%}"
+        where = f"given {box}"
+    elif person.score is None:
+        where = "nobody found: the whole image is used as one person (choose a part of it with --bbox x,y,w,h)"
+    else:
+        where = f"found {box}, confidence {person.score:.0%}"
+    return where + (f"; guessed: {summary(person.guessed)}" if person.guessed else "")
 
 
 if __name__ == "__main__":

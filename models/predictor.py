@@ -17,6 +17,14 @@ from utils.camera import Crop, Focal, default_focal, pinhole, place, read_focal
 from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weights
 from utils.crop import crop_image, normalize
 from utils.detect.person_finder import find_people
+from utils.detect.visibility import (
+    CERTAIN_SCORE,
+    PART_NAMES,
+    guessed_parts,
+    keypoints_of_body,
+    person_score,
+    visible_keypoints,
+)
 from utils.errors import UserError
 from utils.media.images import load_image
 from utils.network_config import complete_config
@@ -118,7 +126,7 @@ class Predictor:
             batch = where[start : start + BATCH_SIZE]
             crops = [crop_image(images[i], d.crop.center, d.crop.scale, antialias=True) for i, d in batch]
             output = self.predict(torch.stack([normalize(crop) for crop in crops]))
-            output = {key: value.float().cpu() for key, value in output.items() if key.startswith("pred_")}
+            output = {k: value.float().cpu() for k, value in output.items() if k.startswith(("pred_", "detected_"))}
             if not all(value.isfinite().all() for value in output.values()):
                 raise UserError(
                     "the output of the network is not finite: the checkpoint is damaged or its training diverged"
@@ -148,7 +156,21 @@ class Predictor:
             focal=focal,
             perspective=perspective,
             placement=place(values["pred_vertices"], camera, perspective),
+            guessed=self._guessed(values, detection, image),
         )
+
+    @staticmethod
+    def _guessed(values: dict[str, np.ndarray], detection: Detection, image: np.ndarray) -> tuple[str, ...]:
+        """The parts that the image does not show. Without detected keypoints: those that end outside the image."""
+        if "detected_keypoints" in values:
+            keypoints = values["detected_keypoints"].copy()
+            score = person_score(keypoints)
+        else:
+            keypoints, score = keypoints_of_body(values["pred_joints_2d"]), 1.0
+        if min(score, detection.score or 1.0) < CERTAIN_SCORE:
+            return PART_NAMES
+        keypoints[:, :2] = detection.crop.to_image(keypoints[:, :2])
+        return guessed_parts(visible_keypoints(keypoints, *image.shape[:2]))
 
     @torch.inference_mode()
     def pose_body(self, rotmat: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,10 @@ ALLOWED = {
 }
 # floors of utils, from the bottom: a module imports modules of its own floor and of those below
 FLOORS = (
-    {"arguments", "errors", "files", "paths", "skeleton", "geometry", "camera", "crop", "network_config"},
+    {
+        *("arguments", "errors", "files", "paths", "skeleton", "joint_angles", "geometry", "camera", "crop"),
+        "network_config",
+    },
     {"process", "safe_load", "metrics", "evaluation", "render", "detect"},
     {"media", "export", "checkpoint", "options"},
     {"train", "person"},

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from utils.camera import UPRIGHT, Crop, Focal, Perspective, Placement, WeakPerspective
 from utils.errors import UserError
+from utils.joint_angles import joint_angles
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
@@ -36,6 +37,7 @@ class Person:
     focal: Focal  # pixels, and its source
     perspective: Perspective  # pinhole camera of the photograph, the same for all people in it
     placement: Placement  # rigid motion into the frame of `perspective`
+    guessed: tuple[str, ...] = ()  # parts that the picture does not show, of utils.detect.visibility.PARTS
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) of this person -> frame of `perspective` (..., 3)."""
@@ -58,18 +60,21 @@ class Person:
         mesh_to_camera = np.eye(4)
         mesh_to_camera[:3] = np.column_stack((self.placement.rotation * UPRIGHT, self.placement.shift))
         joints, keypoints, vertices = map(self.to_camera, (self.joints, self.keypoints_3d, self.vertices))
+        pose = np.vstack((self.orientation, self.pose[1:]))
         return {
             "bbox": self.bbox,
             "score": self.score,
+            "guessed": self.guessed,
             "cam": self.cam,
             "crop": np.array((*self.crop.center, 200 * self.crop.scale)),
-            "pose": np.vstack((self.orientation, self.pose[1:])),
+            "pose": pose,
             "betas": self.betas,
             "translation": self.translation,
             "joints_3d": joints,
             "joints_2d": self.perspective.project(joints),
             "keypoints_3d": keypoints,
             "keypoints_2d": self.perspective.project(keypoints),
+            "angles": joint_angles(pose, joints),
             "mesh_to_camera": mesh_to_camera,
             "vertices": vertices,
         }

@@ -62,6 +62,7 @@ def flip_permutation(names: tuple[str, ...]) -> tuple[int, ...]:
 
 SMPL_FLIP = flip_permutation(SMPL_JOINTS)
 J24_FLIP = flip_permutation(J24)
+COCO17_FLIP = flip_permutation(COCO17)
 
 # limb joints that a 2D detector and the body model have in common: index in COCO-17 -> index in SMPL-24
 COCO17_TO_SMPL = {

@@ -24,6 +24,7 @@ OUT_OF_PLANE_SIGMA = 0.05
 SCALE_SIGMA = 0.1  # of the network, of the logarithm of the camera's scale
 SHIFT_SIGMA = 100.0  # metres, of the network: in effect the keypoints alone determine the translation
 OUTLIER = 0.1  # metres of residual at which a keypoint has half its weight
+LOCKED = 1e-5  # radians, standard deviation of a locked joint
 LEAST_SCALE = 0.05  # smaller scales of the camera are set to this one
 
 
@@ -58,25 +59,38 @@ class KeypointFit(nn.Module):
         return self.network.body_model
 
     def forward(self, image_or_features: Tensor | Features) -> dict:
-        """Images (B, 3, 224, 224), or their features -> the `pred_` entries of `MeshRecovery`."""
+        """Images (B, 3, 224, 224), or their features -> the `pred_` and `detected_` entries of `MeshRecovery`."""
         output = self.network(image_or_features)
         if "detected_keypoints" not in output:
             return output
         keys = ("pred_rotmat", "pred_betas", "pred_cam", "detected_keypoints")
-        return self.fit(*(output[key].float() for key in keys))
+        fitted = self.fit(*(output[key].float() for key in keys))
+        return fitted | {"detected_keypoints": output["detected_keypoints"]}
 
-    def fit(self, rotmat: Tensor, betas: Tensor, cam: Tensor, keypoints: Tensor) -> dict[str, Tensor]:
+    def fit(
+        self,
+        rotmat: Tensor,
+        betas: Tensor,
+        cam: Tensor,
+        keypoints: Tensor,
+        locked: Tensor | None = None,
+        steps: int = STEPS,
+    ) -> dict[str, Tensor]:
         """rotmat (B, 24, 3, 3), betas (B, 10), cam (B, 3), keypoints (B, 17, 3) x, y in the crop frame, confidence ->
-        the fitted estimate."""
+        the fitted estimate. locked (B, 24) bool: joints whose rotation relative to the parent stays."""
         keypoints, confidence = keypoints.index_select(1, self.coco).split((2, 1), dim=-1)
         change = torch.zeros(len(cam), 75, dtype=torch.float64, device=cam.device)
-        for _ in range(STEPS):
+        damping = self.damping
+        if locked is not None:
+            still = torch.nn.functional.pad(locked.repeat_interleave(3, dim=1), (0, 3)).double()
+            damping = damping + torch.diag_embed(LOCKED**-2 * still)
+        for _ in range(steps):
             residual, jacobian = self._residual(rotmat, betas, cam, keypoints)
             weight = confidence / (1 + (residual / OUTLIER).square().sum(-1, keepdim=True)) / KEYPOINT_SIGMA**2
             jacobian, residual = jacobian.flatten(1, 2).double(), residual.flatten(1).double()
             weighted = (weight.expand(-1, -1, 2).flatten(1)[..., None] * jacobian).mT
-            gradient = (weighted @ residual[..., None])[..., 0] - change @ self.damping
-            step = torch.linalg.solve(weighted @ jacobian + self.damping, gradient)
+            gradient = (weighted @ residual[..., None] - damping @ change[..., None])[..., 0]
+            step = torch.linalg.solve(weighted @ jacobian + damping, gradient)
             change = change + step
             rotmat, cam = self._move(rotmat, betas, cam, step.to(cam.dtype))
         return self.estimate(rotmat, betas, cam)

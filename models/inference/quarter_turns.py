@@ -16,6 +16,8 @@ from utils.skeleton import COCO17_TO_SMPL
 LIMBS = sorted(COCO17_TO_SMPL)  # keypoints whose confidence counts
 CERTAIN = 0.4  # mean confidence above which no other turn is tried; it and MARGIN: chosen on synthetic people
 MARGIN = 0.1  # by which the mean confidence at another turn must be higher
+# of the angle to turn back, by quarter turns; y points down, so that a clockwise turn is a positive rotation about z
+COS_SIN = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
 
 class QuarterTurns(nn.Module):
@@ -34,8 +36,9 @@ class QuarterTurns(nn.Module):
         return self.network.body_model
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """image (B, 3, 224, 224) -> the `pred_` entries of `MeshRecovery`. Features cannot be turned."""
-        output = {key: value for key, value in self.network(image).items() if key.startswith("pred_")}
+        """image (B, 3, 224, 224) -> the `pred_` and `detected_` entries of `MeshRecovery`; no features."""
+        output = self.network(image).items()
+        output = {key: value for key, value in output if key.startswith(("pred_", "detected_"))}
         turns = self.choose(image)
         for turn in range(1, 4):
             rows = (turns == turn).nonzero()[:, 0]
@@ -43,6 +46,8 @@ class QuarterTurns(nn.Module):
                 turned = self.network(quarter_turn(image[rows.to(image.device)], turn))
                 parts = (turned[key].float() for key in ("pred_rotmat", "pred_betas", "pred_cam", "pred_joints"))
                 better = self.estimate(*turn_back(*parts, turn))
+                if "detected_keypoints" in turned:
+                    better["detected_keypoints"] = turn_keypoints_back(turned["detected_keypoints"].float(), turn)
                 output = {key: value.index_copy(0, rows, better[key].to(value)) for key, value in output.items()}
         return output
 
@@ -69,13 +74,19 @@ def quarter_turn(image: Tensor, turns: int) -> Tensor:
     return torch.rot90(image, turns, (-2, -1))
 
 
+def turn_keypoints_back(keypoints: Tensor, turns: int) -> Tensor:
+    """Keypoints (B, 17, 3) in a turned image, crop frame -> the same in the image before."""
+    cos, sin = COS_SIN[turns % 4]
+    back = keypoints.new_tensor(((cos, -sin), (sin, cos)))
+    return torch.cat((keypoints[..., :2] @ back.mT, keypoints[..., 2:]), dim=-1)
+
+
 def turn_back(rotmat: Tensor, betas: Tensor, cam: Tensor, joints: Tensor, turns: int) -> tuple[Tensor, Tensor, Tensor]:
     """Estimate for a turned image -> rotmat, betas, cam for the image before.
 
     rotmat (B, 24, 3, 3), betas (B, 10), cam (B, 3), joints (B, 24, 3) of the body.
     """
-    # y points down, so that a clockwise turn of the picture is a positive rotation about z
-    cos, sin = ((1, 0), (0, 1), (-1, 0), (0, -1))[turns % 4]
+    cos, sin = COS_SIN[turns % 4]
     back = rotmat.new_tensor(((cos, -sin, 0), (sin, cos, 0), (0, 0, 1)))
     rotmat = torch.cat((back @ rotmat[:, :1], rotmat[:, 1:]), dim=1)
     # the body turns about its root joint, the picture about its centre

@@ -3,7 +3,9 @@
 The network is small and random: its bodies are odd, but where they are drawn has to be right all the same.
 """
 
+import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -324,13 +326,20 @@ def test_everything_that_can_be_saved(run, tmp_path, predictor):
     code, _, err = run("--output", tmp_path, "--save=all", "--bbox", ",".join(map(str, WHERE)), "--focal=900")
     assert (code, err) == (0, "")
     endings = (".png", "_overlay.png", "_side.png", "_top.png", "_keypoints.png", ".obj", ".ply", ".glb", ".html")
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"im01{e}" for e in (*endings, ".json", ".npz"))
+    endings += ("_angles.csv", ".json", ".npz")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"im01{e}" for e in endings)
     record = record_of(tmp_path, "im01")
     (person,) = record["people"]
     with np.load(tmp_path / "im01.npz") as arrays:
+        assert list(arrays["part_names"][arrays["guessed"][0]]) == person["guessed"]
+        angles = np.array([*person["angles"].values()], float)
+        assert [*person["angles"]] == list(arrays["angle_names"])
+        np.testing.assert_allclose(arrays["angles"][0], angles, atol=0.006)
         for key, value in person.items():
-            if value is not None:
+            if value is not None and key not in ("color", "guessed", "angles"):
                 np.testing.assert_allclose(arrays[key][0], value, atol=1e-5, err_msg=key)
+        for key in ("joint_names", "joint_parents", "keypoint_names", "betas_note", "body"):
+            assert arrays[key].tolist() == record[key]
         vertices = arrays["vertices"][0]
     named = {name for names in record["fields"] for name in names.split(", ")}
     assert {*record, *person} - {"fields", "people"} == named
@@ -359,6 +368,14 @@ def test_everything_that_can_be_saved(run, tmp_path, predictor):
         body, joints = predictor.model.body_model(rotmat[None], torch.tensor(person["betas"])[None])
     np.testing.assert_allclose(body[0].numpy() + person["translation"], vertices, atol=1e-4)
     np.testing.assert_allclose(joints[0].numpy() + person["translation"], person["joints_3d"], atol=1e-4)
+
+    assert record["joint_names"][:3] == ["pelvis", "L_hip", "R_hip"] and record["joint_parents"][:3] == [-1, 0, 0]
+    assert len(record["keypoint_names"]) == len(person["keypoints_3d"]) and "not of SMPL" in record["betas_note"]
+    assert person["number"] == 1 and re.fullmatch("#[0-9a-f]{6}", person["color"])
+    with (tmp_path / "im01_angles.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row.pop("person") == "1" and [*row] == [*person["angles"]]
+    np.testing.assert_allclose([float(value or "nan") for value in row.values()], angles, atol=0.006)
 
 
 @pytest.mark.parametrize("where", ["film.json", "film.csv", "--max_people=2"])
@@ -403,7 +420,7 @@ def test_a_film(run, tmp_path, predictor):
     flags = ("--output", tmp_path / "out", "--save=all", "--smooth=0")
     code, _, err = run(*flags, img_path=tmp_path / "film.mp4")
     assert (code, err) == (0, "")
-    names = ("film_overlay.mp4", "film.json", "film.npz", "film.glb", "film.bvh")
+    names = ("film_overlay.mp4", "film.json", "film.npz", "film.glb", "film.bvh", "film_angles.csv")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(names)
     assert read_video_info(tmp_path / "out" / "film_overlay.mp4") == (
         n,
@@ -428,6 +445,15 @@ def test_a_film(run, tmp_path, predictor):
     np.testing.assert_allclose(joints, person["joints_3d"], atol=1e-4)
     middle = (np.array((record["width"], record["height"])) - 1) / 2
     np.testing.assert_allclose(record["focal"] * joints[..., :2] / joints[..., 2:] + middle, joints_2d, atol=0.1)
+
+    assert record["joint_names"][0] == "pelvis" and person["number"] == 1
+    with (tmp_path / "out" / "film_angles.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert [row["frame"] for row in rows] == [*"012345"] and all(row["observed"] == "1" for row in rows)
+    np.testing.assert_allclose([float(row["time"]) for row in rows], person["times"], atol=1e-6)
+    for name, values in person["angles"].items():
+        given = np.array([float(row[name] or "nan") for row in rows])
+        np.testing.assert_allclose(given, np.array(values, float), atol=0.011, err_msg=name)
 
 
 def test_two_films_at_once_into_the_current_folder(run, tmp_path, monkeypatch):
@@ -474,7 +500,7 @@ def test_a_film_without_people_says_so(run, tmp_path):
 
 
 CLASHES = {
-    "nothing": ([], "--img_path"),
+    "no input": (["--save=json"], "--img_path"),
     "page and pictures": (["--serve", "--img_path=a.png"], "--serve"),
     "two kinds of boxes": (["--img_path=a.png", "--bbox=1,2,3,4", "--boxes=b.csv"], "--boxes"),
     "unknown kind": (["--img_path=a.png", "--save=fbx"], "--save"),
@@ -497,6 +523,16 @@ def test_flags_that_make_no_sense(tmp_path, monkeypatch, capsys, case):
         demo.main()
     err = capsys.readouterr().err
     assert stop.value.code == 2 and err.count("\n") == 1 and message in err
+
+
+def test_alone_it_says_what_to_do_in_three_lines(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["demo.py"])
+    with pytest.raises(SystemExit) as stop:
+        demo.main()
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2 and out == "" and err.count("\n") == 3 and "Traceback" not in err
+    assert "--img_path samples/im01.png" in err and "--help" in err and SAMPLE.is_file()
+    assert max(map(len, err.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("ending", ["| head -1", "2>&-", ">&-", "2>&- >&-", "2>&1 | true"])

@@ -4,17 +4,30 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from utils.camera import Focal, WeakPerspective, pinhole, place
-from utils.detect.motion import SmoothTrack
+from utils.detect.motion import SmoothTrack, Track
+from utils.detect.visibility import PART_NAMES, guessed_parts, summary, visible_keypoints
 from utils.export.rig import Motion, RestBody
+from utils.joint_angles import joint_angles
 
 DRAWN = 0.5  # seconds to the next frame in which the person was found, up to which a filled-in body is drawn
 
 
 class PersonInFilm:
-    """A smoothed track as bodies. predictor: models.predictor.Predictor; height, width: of the film, pixels."""
+    """A smoothed track as bodies. predictor: models.predictor.Predictor; height, width: of the film, pixels.
 
-    def __init__(self, predictor, track: SmoothTrack, height: int, width: int, focal: Focal):
-        self.predictor, self.track = predictor, track
+    guessed: parts that most frames of the track do not show.
+    """
+
+    def __init__(
+        self,
+        predictor,
+        track: SmoothTrack,
+        height: int,
+        width: int,
+        focal: Focal,
+        guessed: tuple[str, ...] = (),
+    ):
+        self.predictor, self.track, self.guessed = predictor, track, guessed
         self.camera = pinhole(focal.pixels, height, width)
         vertices, joints = predictor.pose_body(np.eye(3)[None].repeat(24, 0), track.betas)
         self.rest = RestBody(vertices, joints, predictor.weights, predictor.faces)
@@ -42,25 +55,39 @@ class PersonInFilm:
         vertices, _ = self.predictor.pose_body(self.motion.rotmat[row], self.track.betas)
         return vertices + self.motion.translation[row].astype(np.float32)
 
+    def joints_2d(self, frame: int) -> np.ndarray:
+        """(24, 2) pixels, in frame number `frame` of the film."""
+        return self.camera.project(self.joints[self._row[frame]])
+
     def record(self) -> dict:
         """The fields of utils.export.records.FIELDS."""
+        pose = Rotation.from_matrix(self.motion.rotmat.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 24, 3)
         return {
             "frames": self.track.frames,
             "times": self.track.times,
             "observed": self.track.observed,
-            "pose": Rotation.from_matrix(self.motion.rotmat.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 24, 3),
+            "guessed": self.guessed,
+            "pose": pose,
             "betas": self.track.betas,
             "translation": self.motion.translation,
             "joints_3d": self.joints,
             "joints_2d": self.camera.project(self.joints),
+            "angles": joint_angles(pose, self.joints),
         }
 
     def describe(self, number: int) -> str:
-        """Who was found from when to when, in one line."""
+        """Who was found from when to when, and what is guessed, in one line."""
         track = self.track
         hidden = len(track.frames) - track.observed.sum()
         steps = np.flatnonzero(np.diff(track.frames) > 1)
         starts, ends = np.concatenate(([0], steps + 1)), np.concatenate((steps, [len(track.frames) - 1]))
         spans = ", ".join(f"{track.times[a]:.2f} to {track.times[b]:.2f} s" for a, b in zip(starts, ends, strict=True))
         filled = f"; {hidden} of {len(track.frames)} frames filled in" if hidden else ""
-        return f"person {number}, {spans}{filled}"
+        guessed = f"; guessed: {summary(self.guessed)}" if self.guessed else ""
+        return f"person {number}, {spans}{filled}{guessed}"
+
+
+def guessed_in_most(track: Track, height: int, width: int) -> tuple[str, ...]:
+    """The parts of a person that are guessed in more than half of the frames; height, width: of the film, pixels."""
+    frames = [guessed_parts(visible_keypoints(keypoints, height, width)) for keypoints in track.keypoints]
+    return tuple(part for part in PART_NAMES if 2 * sum(part in parts for parts in frames) > len(frames))

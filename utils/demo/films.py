@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from utils.camera import Focal
 from utils.demo.options import VIDEO_KINDS
-from utils.errors import UserError, printable
+from utils.demo.terminal import written
+from utils.errors import UserError
 from utils.media.find import is_film
 
 if TYPE_CHECKING:  # photographs do not need the libraries of films
@@ -54,7 +55,7 @@ def reconstruct_films(
 
         try:
             worker = VideoResults(predictor, renderer, smooth, max_people)
-            written = worker.write(
+            files = worker.write(
                 films.get(path) or open_film(path),
                 folder,
                 names[path],
@@ -62,7 +63,7 @@ def reconstruct_films(
                 boxes[path],
                 Focal(focal, "given") if focal else None,
             )
-            print("wrote    " + "\n         ".join(map(printable, written)))
+            print(written(files))
         except UserError as error:
             failures.append(error)
     return failures

@@ -13,8 +13,8 @@ from utils.person import Box
 from utils.process import PRECISIONS
 from utils.render.mesh import BACKENDS
 
-PHOTO_KINDS = ("obj", "ply", "glb", "npz", "json", "html", "side", "top", "keypoints")
-VIDEO_KINDS = ("glb", "bvh", "npz", "json")
+PHOTO_KINDS = ("obj", "ply", "glb", "npz", "json", "angles", "html", "side", "top", "keypoints")
+VIDEO_KINDS = ("glb", "bvh", "npz", "json", "angles")
 KINDS = tuple(dict.fromkeys(PHOTO_KINDS + VIDEO_KINDS))
 LARGEST_BOX = 1_000_000  # pixels
 
@@ -183,11 +183,12 @@ def check_output(folder: Path, names: list[str], inputs: list[Path], kinds: set[
     films = [os.path.isdir(source) or is_film(source) for source in inputs]
     by_name = {name.lower(): film for name, film in zip(names, films, strict=True)}
     drawn = "|".join(["overlay", *(kind for kind in ("side", "top", "keypoints") if kind in kinds)])
-    data = "|".join(["", *sorted(kinds & {*PHOTO_KINDS, *VIDEO_KINDS} - {"side", "top", "keypoints"})])
+    data = "|".join(["", *sorted(kinds & {*PHOTO_KINDS, *VIDEO_KINDS} - {"side", "top", "keypoints", "angles"})])
+    table = r"|_angles\.csv" if "angles" in kinds else ""
     photo_files = re.compile(
-        rf"(.+?)(?:(?:_(?:{drawn}))?\.png|(?:_person\d+)?\.(?:{data[1:] or 'png'}))", re.IGNORECASE
+        rf"(.+?)(?:(?:_(?:{drawn}))?\.png|(?:_person\d+)?\.(?:{data[1:] or 'png'}){table})", re.IGNORECASE
     )
-    film_files = re.compile(rf"(.+?)(?:_overlay\.mp4|(?:_person\d+)?\.(?:{data[1:] or 'mp4'}))", re.IGNORECASE)
+    film_files = re.compile(rf"(.+?)(?:_overlay\.mp4|(?:_person\d+)?\.(?:{data[1:] or 'mp4'}){table})", re.IGNORECASE)
     for path in {*inputs, *others}:
         if not os.path.exists(path) or path.resolve().parent != folder.resolve():
             continue

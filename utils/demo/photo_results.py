@@ -6,25 +6,39 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from utils.detect.visibility import hatching, summary
 from utils.export.html_viewer import viewer_page
 from utils.export.meshes import save_mesh
-from utils.export.records import save_json, save_npz
+from utils.export.records import save_angles, save_json, save_npz
 from utils.files import make_folder, write_text
 from utils.media.images import save_image
+from utils.render.labels import number_people, person_color
 from utils.render.mesh import RenderOptions
-from utils.render.panels import draw_joints, draw_overlay, draw_sheet, draw_side_view
+from utils.render.panels import draw_joints, draw_overlay, draw_sheet, draw_views
 
 DRAWN_PIXELS = 40_000_000  # larger photographs are drawn at this size: drawing takes 30 bytes a pixel
 SHEET_HEIGHT = 1200  # pixels; the overlay alone keeps the photograph's resolution
+LEAST_SHEET_HEIGHT = 320  # pixels, of the sheet of a small photograph
 VIEW_SIDE = 1000  # pixels of the side and top views
 VIEWS = {"side": {"angle_deg": 90}, "top": {"angle_deg": 0, "tilt_deg": 90}}
 
 
 class PhotoResults:
-    """Draws and writes results of photographs. faces (F, 3), colors (V, 3) uint8 and body: name of the body model."""
+    """Draws and writes results of photographs.
 
-    def __init__(self, faces: np.ndarray, colors: np.ndarray, body: str, renderer: str = "warp"):
-        self.faces, self.colors, self.body = faces, colors, body
+    faces (F, 3), colors (V, 3) uint8, body: name of the body model, weights (V, 24): of its skin; without them, guessed
+    parts are not hatched.
+    """
+
+    def __init__(
+        self,
+        faces: np.ndarray,
+        colors: np.ndarray,
+        body: str,
+        renderer: str = "warp",
+        weights: np.ndarray | None = None,
+    ):
+        self.faces, self.colors, self.body, self.weights = faces, colors, body, weights
         self.options = RenderOptions(renderer)
 
     def write(self, folder: Path, name: str, image: np.ndarray, people: list, kinds: set[str]) -> list[Path]:
@@ -41,26 +55,32 @@ class PhotoResults:
             written.append(folder / f"{name}{ending}")
             return written[-1]
 
-        overlay, group = self.overlay(drawn, people, zoom), self.group(people)
-        save_image(file(".png"), draw_sheet(drawn, overlay, *group[:2], SHEET_HEIGHT, self.options))
+        overlay, looks = self.overlay(drawn, people, zoom), self.looks(people)
+        bodies, notes = [person.to_camera(person.vertices) for person in people], [note(person) for person in people]
+        heights = {"max_height": SHEET_HEIGHT, "min_height": LEAST_SHEET_HEIGHT}
+        save_image(file(".png"), draw_sheet(drawn, overlay, bodies, self.faces, **heights, options=looks, notes=notes))
         save_image(file("_overlay.png"), overlay)
         for view in (view for view in VIEWS if view in kinds):
-            picture = draw_side_view(*group[:2], VIEW_SIDE, VIEW_SIDE, **VIEWS[view], options=self.options)
+            picture = draw_views(bodies, self.faces, VIEW_SIDE, VIEW_SIDE, looks, notes, **VIEWS[view])
             save_image(file(f"_{view}.png"), picture)
         if "keypoints" in kinds:
-            joints = [(person.record()["joints_2d"] + 0.5) * zoom - 0.5 for person in people]
-            save_image(file("_keypoints.png"), draw_joints(drawn, joints))
+            joints = self._joints_2d(people, zoom)
+            picture = draw_joints(drawn, [*joints.values()])
+            number_people(picture, joints, len(people))
+            save_image(file("_keypoints.png"), picture)
         for kind in (kind for kind in ("obj", "ply", "glb") if kind in kinds):
             for number, person in enumerate(people, 1):
                 path = file(f".{kind}" if number == 1 else f"_person{number}.{kind}")
                 save_mesh(path, person.vertices, self.faces, self.colors)
         if "html" in kinds:
-            write_text(file(".html"), viewer_page(name, *group, overlay))
-        if kinds & {"npz", "json"}:
+            write_text(file(".html"), viewer_page(name, *self.group(people), overlay))
+        if kinds & {"npz", "json", "angles"}:
             picture, records = self.describe(image, people), [person.record() for person in people]
             for kind, save in (("json", save_json), ("npz", save_npz)):
                 if kind in kinds:
                     save(file(f".{kind}"), picture, records)
+            if "angles" in kinds:
+                save_angles(file("_angles.csv"), records)
         return written
 
     @staticmethod
@@ -69,10 +89,22 @@ class PhotoResults:
         return min(1.0, math.sqrt(DRAWN_PIXELS / (image.shape[0] * image.shape[1])))
 
     def overlay(self, image: np.ndarray, people: list, zoom: float = 1.0) -> np.ndarray:
-        """image: the photograph, scaled by zoom."""
+        """image: the photograph, scaled by zoom. Several people have numbers and colours, guessed parts are hatched."""
         bodies = [person.to_camera(person.vertices) for person in people]
         cameras = [person.perspective.window(0, 0, zoom) for person in people]
-        return draw_overlay(image, bodies, self.faces, cameras, self.options)
+        picture = draw_overlay(image, bodies, self.faces, cameras, self.looks(people))
+        number_people(picture, self._joints_2d(people, zoom), len(people))
+        return picture
+
+    def looks(self, people: list) -> list[RenderOptions]:
+        """How each person is drawn."""
+        return person_looks(self.options, self.weights, [person.guessed for person in people])
+
+    @staticmethod
+    def _joints_2d(people: list, zoom: float) -> dict[int, np.ndarray]:
+        """Number of each person -> joints (24, 2) in pixels of the photograph, scaled by zoom."""
+        pixels = (person.perspective.project(person.to_camera(person.joints)) for person in people)
+        return {number: (points + 0.5) * zoom - 0.5 for number, points in enumerate(pixels, 1)}
 
     def group(self, people: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All people as one mesh in the camera frame of the photograph: vertices, faces, colours."""
@@ -88,6 +120,23 @@ class PhotoResults:
             **{"width": width, "height": height, "body": self.body},
             **{"focal": focal.pixels, "focal_source": focal.source},
         }
+
+
+def person_looks(
+    options: RenderOptions, weights: np.ndarray | None, guessed: list[tuple[str, ...]]
+) -> list[RenderOptions]:
+    """How each person is drawn: in a colour of his or her own if there are several, guessed parts hatched.
+
+    weights (V, 24): of the skin; without them, nothing is hatched.
+    """
+    colors = [person_color(number, len(guessed)) for number in range(1, len(guessed) + 1)]
+    hatched = [None if weights is None else hatching(weights, parts) for parts in guessed]
+    return [options._replace(color=c, hatched=h) for c, h in zip(colors, hatched, strict=True)]
+
+
+def note(person) -> str:
+    """The line of a person's panel: what is guessed."""
+    return f"guessed: {summary(person.guessed)}" if person.guessed else ""
 
 
 def _resize(image: np.ndarray, zoom: float) -> np.ndarray:

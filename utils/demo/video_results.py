@@ -11,15 +11,18 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.camera import Focal, default_focal
-from utils.demo.film_person import PersonInFilm
+from utils.demo.film_person import PersonInFilm, guessed_in_most
+from utils.demo.photo_results import person_looks
+from utils.demo.terminal import labelled, short_name
 from utils.demo.watch import Watcher, frames_bar
-from utils.errors import UserError, printable
-from utils.export.records import save_json, save_npz
+from utils.errors import UserError
+from utils.export.records import save_angles, save_json, save_npz
 from utils.export.rig import save_bvh, save_rigged_glb
 from utils.media.clock import rate_of
 from utils.media.film import Film
 from utils.media.video import VideoFile
 from utils.media.video_writer import write_video
+from utils.render.labels import number_people
 from utils.render.mesh import RenderOptions
 from utils.render.panels import draw_overlay
 
@@ -64,7 +67,7 @@ class VideoResults:
                 f"nobody was found in {film.path}; --bbox x,y,w,h says where a person is in its first frame"
             )
         for number, person in enumerate(found.people, 1):
-            print(f"found    {printable(film.path.name)}: {person.describe(number)}")
+            print(labelled("found", f"{short_name(film.path.name)}: {person.describe(number)}"))
         return self.save(film, found, folder, name, kinds)
 
     def reconstruct(self, film: Film, boxes: list = (), focal: Focal | None = None) -> PeopleInFilm:
@@ -74,8 +77,13 @@ class VideoResults:
         watcher = Watcher(self.predictor, film, self.max_people, boxes, self.bar)
         tracks = watcher.watch()
         times = np.array(film.times)
-        smooth = [track.smooth(times, self.smooth) for track in tracks]
-        people = [PersonInFilm(self.predictor, track, height, width, focal) for track in smooth]
+        people = [
+            PersonInFilm(
+                *(self.predictor, track.smooth(times, self.smooth), height, width, focal),
+                guessed_in_most(track, height, width),
+            )
+            for track in tracks
+        ]
         return PeopleInFilm(people, np.array(watcher.cuts, int), focal)
 
     def save(self, film: Film, found: PeopleInFilm, folder: Path, name: str, kinds: set[str]) -> list[Path]:
@@ -93,9 +101,12 @@ class VideoResults:
         height, width = film.info[2:]
         picture = {"width": width, "height": height, "rate": rate, "focal": focal.pixels, "focal_source": focal.source}
         picture |= {"cuts": found.cuts, "body": self.predictor.body.name}
+        records = [person.record() for person in people] if kinds & {"json", "npz", "angles"} else []
         for kind, save in (("json", save_json), ("npz", save_npz)):
             if kind in kinds:
-                save(file(f".{kind}"), picture, [person.record() for person in people])
+                save(file(f".{kind}"), picture, records)
+        if "angles" in kinds:
+            save_angles(file("_angles.csv"), records)
         for number, person in enumerate(people):
             ending = f"_person{number + 1}" if number else ""
             if "glb" in kinds:
@@ -106,14 +117,18 @@ class VideoResults:
 
     def draw(self, film: Film, people: list[PersonInFilm], path: Path):
         """Write the overlay video: the frames' own times, the film's own sound."""
-        options = RenderOptions(self.renderer, supersampling=1)
+        looks = person_looks(
+            RenderOptions(self.renderer, supersampling=1), self.predictor.weights, [p.guessed for p in people]
+        )
         sound = film if isinstance(film, VideoFile) else None
-        name = f"{printable(film.path.name)}: draw"
+        name = f"{short_name(film.path.name, 24)}: draw"
         with write_video(path, film.info.rate, sound) as add, self.bar(total=len(film.times), desc=name) as bar:
             for number, (image, time) in enumerate(film.frames()):
-                bodies = [person.vertices(number) for person in people if person.is_drawn(number)]
-                cameras = [person.camera for person in people if person.is_drawn(number)]
-                add(draw_overlay(image, bodies, self.predictor.faces, cameras, options), time)
+                drawn = [i for i, person in enumerate(people) if person.is_drawn(number)]
+                bodies, cameras = [people[i].vertices(number) for i in drawn], [people[i].camera for i in drawn]
+                picture = draw_overlay(image, bodies, self.predictor.faces, cameras, [looks[i] for i in drawn])
+                number_people(picture, {i + 1: people[i].joints_2d(number) for i in drawn}, len(people))
+                add(picture, time)
                 bar.update(1)
 
 

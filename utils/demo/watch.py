@@ -12,13 +12,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
+from utils.demo.terminal import short_name
 from utils.detect.appearance import clothes_colours
 from utils.detect.motion import Track
 from utils.detect.person_finder import DetectedPerson
 from utils.detect.pieces import ONE_BODY, join_pieces, long_enough
 from utils.detect.shots import find_cuts
 from utils.detect.tracker import Tracker, overlap
-from utils.errors import printable
 from utils.media.film import Film
 from utils.media.video import Frame
 from utils.person import Box
@@ -65,8 +65,8 @@ class Watcher:
 
     def _forwards(self):
         tracker = Tracker(self.predictor.finder, self.max_people, self.predictor.device, self.boxes)
-        name, total = self.film.path.name, self.film.info.frames
-        with self.bar(total=total, desc=f"{printable(name)}: watch") as bar:
+        name, total = short_name(self.film.path.name, 24), self.film.info.frames
+        with self.bar(total=total, desc=f"{name}: watch") as bar:
             frames = self._with_cuts()
             while chunk := list(islice(frames, CHUNK)):
                 visible = []

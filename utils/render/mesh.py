@@ -1,4 +1,4 @@
-"""Draw meshes as clay over a photograph: render_mesh and overlay.
+"""Draw meshes as clay over a photograph: render_mesh and overlay. Parts of a mesh may be hatched.
 
 A backend finds the visible face of each sample: `warp` casts rays (fast on every device), `pytorch3d` rasterises. Both
 share the shading code, so that their pictures agree. Camera frame: metres, x right, y down, z away from the viewer.
@@ -18,6 +18,9 @@ from utils.render.shading import CLAY, darken_cavities, shade, to_srgb
 BACKENDS = ("warp", "pytorch3d")
 SUPERSAMPLING = 2
 CHUNK = 1 << 21  # samples shaded at once; bounds the memory for a large photograph
+STRIPES = 40  # pairs of stripes along the height of a hatched body
+STRIPE = 5  # pixels, of the narrowest pair
+GAP = 0.25  # opacity between the stripes
 
 
 class RenderOptions(NamedTuple):
@@ -26,6 +29,7 @@ class RenderOptions(NamedTuple):
     backend: str = "warp"  # one of BACKENDS
     color: tuple[float, float, float] = CLAY  # sRGB in [0, 1]
     supersampling: int = SUPERSAMPLING  # samples per pixel and axis; 1 is fast and has hard edges
+    hatched: np.ndarray | None = None  # (V,) in [0, 1]: the surface is hatched where it is above 0.5
 
 
 DEFAULT = RenderOptions()
@@ -38,6 +42,7 @@ class Rendering(NamedTuple):
     mask: np.ndarray  # (H, W) bool, alpha >= 0.5
     depth: np.ndarray  # (H, W) float32 metres, inf where alpha is 0
     alpha: np.ndarray  # (H, W) float32 in [0, 1]
+    hatched: np.ndarray  # (H, W) float32, the hatched part of each pixel, at most alpha
 
 
 def render_mesh(
@@ -80,9 +85,9 @@ def render_part(
     rows = max(1, CHUNK // samples**2 // (right - left))
     for start in range(top, bottom, rows):
         end = min(start + rows, bottom)
-        rgb, depth, alpha = paint(camera.window(left, start, samples), end - start, right - left)
+        rgb, depth, alpha, hatched = paint(camera.window(left, start, samples), end - start, right - left)
         strip = slice(start - top, end - top)
-        result.rgb[strip], result.depth[strip], result.alpha[strip] = rgb, depth, alpha
+        result.rgb[strip], result.depth[strip], result.alpha[strip], result.hatched[strip] = rgb, depth, alpha, hatched
     result.mask[:] = result.alpha >= 0.5
     if result.mask.any():
         scale = camera.fx / np.median(result.depth[result.mask]) if isinstance(camera, Perspective) else camera.scale
@@ -96,13 +101,23 @@ def _empty(height: int, width: int) -> Rendering:
         mask=np.zeros((height, width), bool),
         depth=np.full((height, width), np.inf, np.float32),
         alpha=np.zeros((height, width), np.float32),
+        hatched=np.zeros((height, width), np.float32),
     )
 
 
 def overlay(image: np.ndarray, rendering: Rendering) -> np.ndarray:
-    """Lay a rendering over a picture (H, W, 3) uint8 of the same size -> (H, W, 3) uint8, with soft edges."""
+    """Lay a rendering over a picture (H, W, 3) uint8 of the same size -> (H, W, 3) uint8, with soft edges.
+
+    The picture shines through between the stripes of hatched parts.
+    """
     covered = rendering.alpha > 0
     alpha = rendering.alpha[covered][:, None]
+    if rendering.hatched.any():
+        rows, columns = np.nonzero(covered)
+        pair = max(STRIPE, np.ptp(rows) / STRIPES)  # pixels across
+        wave = np.abs((rows + columns) / (pair * np.sqrt(2)) % 1 - 0.5) * 2  # 0 in the middle of a stripe, 1 of a gap
+        opacity = 1 - (1 - GAP) * np.clip((wave - 0.5) * pair / 2 + 0.5, 0, 1)  # edges one pixel wide
+        alpha = alpha * (1 - rendering.hatched[covered] / rendering.alpha[covered] * (1 - opacity))[:, None]
     result = image.copy()
     result[covered] = (image[covered] * (1 - alpha) + rendering.rgb[covered] * alpha + 0.5).astype(np.uint8)
     return result
@@ -114,11 +129,13 @@ class _Painter:
     def __init__(self, vertices: Tensor, faces: Tensor, options: RenderOptions):
         self.vertices, self.faces = vertices, faces
         self.color, self.samples = options.color, options.supersampling
+        hatched = None if options.hatched is None else torch.as_tensor(options.hatched, dtype=torch.float32)
+        self.hatched = None if hatched is None else hatched.to(vertices.device)
         self.normals, self.face_normals = mesh_normals(vertices, faces)
         self.cast = _make_caster(options.backend, vertices, faces)
 
-    def __call__(self, camera: Camera, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draw height x width pixels -> rgb (H, W, 3) uint8, depth and alpha (H, W). camera projects to samples."""
+    def __call__(self, camera: Camera, height: int, width: int) -> tuple[np.ndarray, ...]:
+        """Draw height x width pixels -> rgb (H, W, 3) uint8, depth, alpha, hatched (H, W). camera: to samples."""
         size = (height * self.samples, width * self.samples)
         face, barycentric, depth = self.cast(camera, *size)
         hit = face >= 0
@@ -135,7 +152,12 @@ class _Painter:
         covered = alpha.clamp_min(1e-6)
         rgb = (255 * to_srgb(_pool(light, self.samples) / covered[..., None]) + 0.5).to(torch.uint8)
         depth = torch.where(alpha > 0, _pool(torch.where(hit, depth, 0), self.samples) / covered, torch.inf)
-        return rgb.cpu().numpy(), depth.cpu().numpy(), alpha.cpu().numpy()
+        hatched = torch.zeros_like(alpha)
+        if self.hatched is not None:
+            samples = torch.zeros(*size, device=points.device)
+            samples[hit] = ((self.hatched[self.faces[visible]] * weights[..., 0]).sum(1) > 0.5).float()
+            hatched = _pool(samples, self.samples)
+        return rgb.cpu().numpy(), depth.cpu().numpy(), alpha.cpu().numpy(), hatched.cpu().numpy()
 
 
 def _make_caster(backend: str, vertices: Tensor, faces: Tensor):

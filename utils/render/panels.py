@@ -1,4 +1,7 @@
-"""Pictures of reconstructions: overlay, side view, joints, keypoints, and a sheet of several panels."""
+"""Pictures of reconstructions: overlay, views from other sides, joints, keypoints, and a sheet of several panels."""
+
+import math
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -7,6 +10,7 @@ from torch import Tensor
 from utils.camera import Camera, Crop, Perspective, WeakPerspective
 from utils.crop import IMAGENET_MEAN, IMAGENET_STD
 from utils.render.colors import joint_color
+from utils.render.labels import draw_number, draw_text
 from utils.render.mesh import DEFAULT, RenderOptions, overlay, render_mesh, render_part
 from utils.skeleton import J14_BONES, SMPL_JOINTS, SMPL_PARENTS
 
@@ -14,6 +18,8 @@ PAPER_TOP, PAPER_BOTTOM = 244, 214  # grey levels of the side view's background
 FILL = 0.86  # fraction of the side view that the body fills
 GAP = 0.012  # width of the white gap between panels, in panel heights
 GREEN, RED = (0, 220, 0), (255, 40, 40)
+MAX_PANELS = 5  # people who get a panel of their own
+GRIDS = {1: (1, 1), 2: (1, 2), 3: (2, 2), 4: (2, 2), 5: (2, 3)}  # panels -> rows, columns
 
 
 def draw_overlay(
@@ -21,24 +27,24 @@ def draw_overlay(
     bodies: list[np.ndarray],
     faces: np.ndarray,
     cameras: list[Camera],
-    options: RenderOptions = DEFAULT,
+    options: RenderOptions | list[RenderOptions] = DEFAULT,
 ) -> np.ndarray:
     """Draw meshes (each (V, 3) metres, camera frame) over a picture (H, W, 3) uint8 -> (H, W, 3) uint8.
 
     A pixel shows the nearest body, by the depth in the camera frame. Weak-perspective cameras have no common depth:
-    with them, smaller bodies in the picture are taken to be farther away.
+    with them, smaller bodies in the picture are taken to be farther away. options: of all bodies, or of each.
     """
     height, width = image.shape[:2]
-    pairs = list(zip(bodies, cameras, strict=True))
+    bodies = list(zip(bodies, cameras, _each(options, len(bodies)), strict=True))
     if all(isinstance(camera, Perspective) for camera in cameras):
-        pairs.sort(key=lambda pair: -pair[0][:, 2].mean())
+        bodies.sort(key=lambda body: -body[0][:, 2].mean())
         nearest = np.full((height, width), np.inf, np.float32)
     else:
-        pairs.sort(key=lambda pair: np.ptp(pair[1].project(pair[0]), axis=0).max())
+        bodies.sort(key=lambda body: np.ptp(body[1].project(body[0]), axis=0).max())
         nearest = None
     image = image.copy()
-    for vertices, camera in pairs:
-        box, part = render_part(vertices, faces, camera, height, width, options)
+    for vertices, camera, own in bodies:
+        box, part = render_part(vertices, faces, camera, height, width, own)
         if nearest is not None:
             in_front = part.depth <= nearest[box]
             part = part._replace(alpha=part.alpha * in_front)
@@ -94,6 +100,41 @@ def draw_side_view(
     return overlay(paper, render_mesh(turned, faces, camera, height, width, options))
 
 
+def draw_views(
+    bodies: list[np.ndarray],
+    faces: np.ndarray,
+    height: int,
+    width: int,
+    options: RenderOptions | list[RenderOptions] = DEFAULT,
+    notes: list[str] | None = None,
+    **view: float,
+) -> np.ndarray:
+    """Draw bodies (each (V, 3), camera frame) from another side -> (height, width, 3) uint8.
+
+    One body fills the picture. Of several, the first MAX_PANELS have a numbered panel each, in which they are fitted by
+    their own size: side by side, bodies at different depths would be specks. view: angle_deg and tilt_deg, see
+    `draw_side_view`. notes: a line for each panel, or "".
+    """
+    shown = min(len(bodies), MAX_PANELS)
+    rows, columns = GRIDS[shown]
+    gap = max(2, round(GAP * height)) if shown > 1 else 0
+    picture = np.full((height, width, 3), 255, np.uint8)
+    tops, lefts = _edges(height, rows, gap), _edges(width, columns, gap)
+    for i, own in enumerate(_each(options, len(bodies))[:shown]):
+        (top, bottom), (left, right) = tops[i // columns], lefts[i % columns]
+        panel = draw_side_view(bodies[i], faces, bottom - top, right - left, options=own, **view)
+        if len(bodies) > 1:
+            radius = 0.05 * min(panel.shape[:2])
+            draw_number(panel, i + 1, len(bodies), (0, 0), radius)
+        if notes and notes[i]:
+            draw_text(panel, notes[i], max(9, panel.shape[0] // 40))
+        picture[top:bottom, left:right] = panel
+    if len(bodies) > shown:
+        (top, bottom), (left, right) = tops[-1], lefts[-1]  # the last cell is free
+        draw_text(picture[top:bottom, left:right], f"and {len(bodies) - shown} more", max(9, (bottom - top) // 30))
+    return picture
+
+
 def draw_joints(image: np.ndarray, people: list[np.ndarray]) -> np.ndarray:
     """Draw skeletons over a picture (H, W, 3) uint8 -> (H, W, 3) uint8. people: SMPL joints (24, 2) of each, pixels."""
     image = image.copy()
@@ -115,21 +156,43 @@ def draw_joints(image: np.ndarray, people: list[np.ndarray]) -> np.ndarray:
 def draw_sheet(
     image: np.ndarray,
     overlay: np.ndarray,
-    vertices: np.ndarray,
+    vertices: np.ndarray | list[np.ndarray],
     faces: np.ndarray,
     max_height: int,
-    options: RenderOptions = DEFAULT,
+    options: RenderOptions | list[RenderOptions] = DEFAULT,
+    notes: list[str] | None = None,
+    min_height: int = 1,
 ) -> np.ndarray:
-    """Input (H, W, 3) uint8, overlay and side view in a row with white gaps, at most max_height pixels high."""
+    """Input (H, W, 3) uint8, overlay and side views in a row with white gaps.
+
+    vertices: of one body, or of each. The sheet is at most max_height pixels high; a lower picture is scaled up to
+    min_height. options and notes: see `draw_views`.
+    """
+    bodies = [vertices] if isinstance(vertices, np.ndarray) else vertices
     height, width = image.shape[:2]
-    if height > max_height:
-        width, height = max(1, round(width * max_height / height)), max_height
+    new = int(np.clip(height, min_height, max_height))
+    if new != height:
+        size, shrink = (max(1, round(width * new / height)), new), new < height
         image, overlay = (
-            cv2.resize(panel, (width, height), interpolation=cv2.INTER_AREA) for panel in (image, overlay)
+            cv2.resize(panel, size, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
+            for panel in (image, overlay)
         )
+        width, height = size
     gap = np.full((height, max(2, round(GAP * height)), 3), 255, np.uint8)
-    side_view = draw_side_view(vertices, faces, height, min(height, width), options=options)
-    return np.concatenate((image, gap, overlay, gap, side_view), axis=1)
+    _, columns = GRIDS[min(len(bodies), MAX_PANELS)]
+    beside = min(height, width) if len(bodies) == 1 else math.ceil(height * columns / 2)
+    views = draw_views(bodies, faces, height, beside, options, notes)
+    return np.concatenate((image, gap, overlay, gap, views), axis=1)
+
+
+def _each(options: RenderOptions | list[RenderOptions], count: int) -> list[RenderOptions]:
+    return [options] * count if isinstance(options, RenderOptions) else list(options)
+
+
+def _edges(length: int, count: int, gap: int) -> list[tuple[int, int]]:
+    """First pixel, and the one after the last, of `count` panels in a row of `length` pixels."""
+    edges = np.linspace(0, length + gap, count + 1).round().astype(int).tolist()
+    return [(a, b - gap) for a, b in pairwise(edges)]
 
 
 def keypoint_picture(image: Tensor, predicted: Tensor, labelled: Tensor, limit: int = 8) -> np.ndarray:
