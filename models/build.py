@@ -73,6 +73,8 @@ def build_model(options: Namespace | EasyDict) -> tuple[MeshRecovery, Criterion]
         w_2dj=options.w_2dj,
         w_3dj=options.w_3dj,
         w_betas=options.w_betas,
+        w_orient=options.w_orient,
+        w_bones=options.w_bones,
         w_features=options.w_features,
         stage_weights=options.stage_weights,
         keypoint_loss=options.keypoint_loss,

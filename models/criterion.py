@@ -5,13 +5,13 @@ from torch import Tensor, nn
 
 from models.body_model import BodyModel
 from utils.geometry import rotvec_to_rotmat
-from utils.skeleton import J14_HIPS, J17_PELVIS, J24_TO_J14
+from utils.skeleton import J14_BONES, J14_HIPS, J17_PELVIS, J24_TO_J14
 
 R_HIP, L_HIP = J14_HIPS
 
 
 class Criterion(nn.Module):
-    """Weighted sum of four to six losses of an estimate of `MeshRecovery` and a batch.
+    """Weighted sum of four to eight losses of an estimate of `MeshRecovery` and a batch.
 
     body_model: rotmat (B, 24, 3, 3), betas (B, 10) -> vertices (B, V, 3), joints; keypoint_regressor (17, V), Human3.6M
     order. stage_weights: one weight per stage, the first estimate first (default: the last stage alone).
@@ -23,6 +23,10 @@ class Criterion(nn.Module):
     - 2dj: squared error of the projected J14 keypoints in crop units, times the confidence of the label;
     - betas, if w_betas is above 0: L1 of shape coefficients. Without it those of small effect take arbitrary values,
       because the vertex loss hardly depends on them;
+    - orient, if w_orient is above 0: angle between the orientations of the root, radians. Its gradient is as large for
+      a body that faces the wrong way as for a small error;
+    - bones, if w_bones is above 0: angle between the directions of each bone of J14, radians, times the smaller
+      confidence of its two labels. Every bone counts the same, however long it is, and so does its depth;
     - features, if upper stages of the backbone learn, times w_features: mean square by which their features differ from
       those of the frozen backbone, in units of the features' spread.
 
@@ -41,6 +45,8 @@ class Criterion(nn.Module):
         w_2dj: float = 100.0,
         w_3dj: float = 1000.0,
         w_betas: float = 0.0,
+        w_orient: float = 0.0,
+        w_bones: float = 0.0,
         w_features: float = 0.0,
         stage_weights: list[float] | None = None,
         keypoint_loss: str = "mse",
@@ -49,14 +55,15 @@ class Criterion(nn.Module):
         super().__init__()
         self.body_model = body_model
         self.weights = {"vert": w_vert, "theta": w_theta, "2dj": w_2dj, "3dj": w_3dj}
-        if w_betas:
-            self.weights["betas"] = w_betas
+        optional = {"betas": w_betas, "orient": w_orient, "bones": w_bones}
+        self.weights |= {name: weight for name, weight in optional.items() if weight}
         self.w_features = w_features
         self.stage_weights = stage_weights
         self.gendered = None  # models.gendered.GenderedBodies, for evaluation by the gender of the labels
         self.keypoint_loss = {"mse": Tensor.square, "l1": Tensor.abs}[keypoint_loss]
         self.register_buffer("pelvis_regressor", keypoint_regressor[J17_PELVIS].float(), persistent=False)
         self.register_buffer("j14", torch.tensor(J24_TO_J14), persistent=False)
+        self.register_buffer("bones", torch.tensor(J14_BONES), persistent=False)
         self.subsampled_body, regressor = subsampled or (None, None)
         pelvis = None if subsampled is None else regressor[J17_PELVIS]
         self.register_buffer("subsampled_pelvis_regressor", pelvis, persistent=False)
@@ -119,10 +126,39 @@ class Criterion(nn.Module):
         if "betas" in self.weights:
             error = (estimate["pred_betas"].float() - targets["betas"]).abs()
             losses["betas"] = _mean_where(error, targets["has_smpl"])
+        if "orient" in self.weights:
+            angle = rotation_angle(estimate["pred_rotmat"][:, 0].float(), targets["rotmat"][:, 0])
+            losses["orient"] = _mean_where(angle[:, None], targets["has_smpl"])
+        if "bones" in self.weights:
+            start, end = (self.bones[:, i] for i in (0, 1))
+            directions = [
+                points[:, end] - points[:, start] for points in (estimate["pred_keypoints_3d"].float(), keypoints_3d)
+            ]
+            confidence = torch.minimum(conf_3d[:, start], conf_3d[:, end])[..., 0]
+            losses["bones"] = _mean_where(confidence * angle_between(*directions), targets["has_keypoints_3d"])
         return losses
 
     def _weigh(self, losses: dict[str, Tensor]) -> Tensor:
         return sum(weight * losses[name] for name, weight in self.weights.items())
+
+
+def rotation_angle(a: Tensor, b: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) -> the angle between them (...), radians, 0 to pi.
+
+    By sine and cosine: the gradient is finite everywhere, and of length 1 between 0 and pi.
+    """
+    turn = a.mT @ b
+    axis = torch.stack(
+        (turn[..., 2, 1] - turn[..., 1, 2], turn[..., 0, 2] - turn[..., 2, 0], turn[..., 1, 0] - turn[..., 0, 1]), -1
+    )
+    return torch.atan2(axis.norm(dim=-1), turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1)
+
+
+def angle_between(a: Tensor, b: Tensor) -> Tensor:
+    """Vectors (..., 3) -> the angle between them (...), radians, 0 to pi; 0 if one of them is zero."""
+    sine, cosine = torch.linalg.cross(a, b).norm(dim=-1), (a * b).sum(-1)
+    undefined = (sine == 0) & (cosine == 0)  # where atan2 has no gradient
+    return torch.atan2(sine, cosine + undefined)
 
 
 def _minus_hips(keypoints: Tensor) -> Tensor:

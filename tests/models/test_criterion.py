@@ -3,8 +3,8 @@ import roma
 import torch
 from torch import nn
 
-from models.criterion import Criterion
-from utils.skeleton import J14_HIPS, J17_PELVIS, J17_TO_J14, J24_TO_J14
+from models.criterion import Criterion, angle_between, rotation_angle
+from utils.skeleton import J14_BONES, J14_HIPS, J17_PELVIS, J17_TO_J14, J24_TO_J14
 
 NUM_VERTICES = 40
 
@@ -111,6 +111,62 @@ def test_shape_loss_is_of_the_labelled_shapes(outputs, batch, regressor):
     assert "betas" not in plain
     losses["loss"].backward()
     assert (outputs["pred_betas"].grad.abs().sum(1) > 0).tolist() == batch["has_smpl"].tolist()
+
+
+def test_orientation_and_bone_losses_equal_those_by_hand(outputs, batch, regressor):
+    batch["keypoints_3d"][~batch["has_keypoints_3d"]] = 0  # as in data sets
+    plain = Criterion(TinyBody(), regressor)(outputs, batch)
+    losses = Criterion(TinyBody(), regressor, w_orient=3.0, w_bones=5.0)(outputs, batch)
+    true_root = roma.rotvec_to_rotmat(batch["pose"].view(6, 24, 3)[:, 0])
+    angles = roma.rotmat_geodesic_distance(outputs["pred_rotmat"][:, 0], true_root)
+    torch.testing.assert_close(losses["orient"], angles[batch["has_smpl"]].mean())
+    bones = []
+    for i in batch["has_keypoints_3d"].nonzero()[:, 0]:
+        label = batch["keypoints_3d"][i, J24_TO_J14]
+        for start, end in J14_BONES:
+            a = outputs["pred_keypoints_3d"][i, end] - outputs["pred_keypoints_3d"][i, start]
+            b = label[end, :3] - label[start, :3]
+            bones.append(torch.acos(a @ b / a.norm() / b.norm()) * label[[start, end], 3].min())
+    torch.testing.assert_close(losses["bones"], torch.stack(bones).mean())
+    torch.testing.assert_close(losses["loss"], plain["loss"] + 3 * losses["orient"] + 5 * losses["bones"])
+    assert plain["loss"].item() == Criterion(TinyBody(), regressor, w_orient=0.0, w_bones=0.0)(outputs, batch)["loss"]
+    assert not {"orient", "bones"} & set(plain)
+    losses["loss"].backward()
+    for name, labelled in (("pred_rotmat", "has_smpl"), ("pred_keypoints_3d", "has_keypoints_3d")):
+        gradient = outputs[name].grad
+        assert gradient.isfinite().all()
+        assert (gradient.flatten(1).abs().sum(1) > 0).tolist() == batch[labelled].tolist()
+
+
+def test_angles_have_exact_gradients():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
+    assert torch.autograd.gradcheck(angle_between, (a.requires_grad_(), b))
+    rotation, vector = roma.rotvec_to_rotmat(a.detach()), b.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda v: rotation_angle(roma.rotvec_to_rotmat(v), rotation), vector)
+
+
+@pytest.mark.parametrize("degrees", [1.0, 90, 179])
+def test_the_gradient_of_an_angle_does_not_depend_on_its_size(degrees):
+    turn = torch.tensor(degrees, dtype=torch.float64).deg2rad().requires_grad_()
+    axis = torch.tensor([0.6, 0, 0.8], dtype=torch.float64)
+    angle = rotation_angle(roma.rotvec_to_rotmat(turn * axis), torch.eye(3, dtype=torch.float64))
+    torch.testing.assert_close(angle, turn)
+    torch.testing.assert_close(torch.autograd.grad(angle, turn)[0].item(), 1.0)
+
+
+def test_angles_that_have_no_direction_have_no_gradient():
+    opposite = torch.diag(torch.tensor([-1.0, -1, 1]))
+    for pair in ((torch.eye(3), torch.eye(3)), (torch.eye(3), opposite)):
+        estimate = pair[0].clone().requires_grad_()
+        rotation_angle(estimate, pair[1]).backward()
+        assert estimate.grad.isfinite().all()
+    for label in (torch.zeros(3), torch.tensor([1.0, 0, 0]), torch.tensor([-1.0, 0, 0])):
+        estimate = torch.tensor([1.0, 0, 0]).requires_grad_()
+        angle_between(estimate, label).backward()
+        assert estimate.grad.tolist() == [0, 0, 0]
+    with torch.no_grad():
+        assert angle_between(torch.tensor([1.0, 0, 0]), torch.tensor([-2.0, 0, 0])) == pytest.approx(torch.pi)
 
 
 def test_a_perfect_estimate_has_no_loss(batch, regressor):

@@ -248,6 +248,12 @@ def get_args_parser() -> argparse.ArgumentParser:
     train.add_argument("--w_3dj", type=weight, default=1000.0, help="weight of the 3D keypoint loss")
     train.add_argument("--w_betas", type=weight, default=0.0, help="weight of the shape loss (default: 0)")
     train.add_argument(
+        "--w_orient", type=weight, default=0.0, help="weight of the angle between true and estimated root (default: 0)"
+    )
+    train.add_argument(
+        "--w_bones", type=weight, default=0.0, help="weight of the angles between true and estimated bones (default: 0)"
+    )
+    train.add_argument(
         "--w_features",
         type=weight,
         default=0.0,
