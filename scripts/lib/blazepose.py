@@ -61,7 +61,7 @@ class BlazePose:
 
     def __init__(self, archive: Path):
         self.graph, data = read_members(archive, MEMBERS)
-        self.weights = {name: value.float() for name, value in read_weights(self.graph, data).items()}
+        self.weights = read_weights(self.graph, data)
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray, region: Region) -> Landmarks:
