@@ -8,7 +8,7 @@
 A run trains one variant on one share of the people with one seed, as main.py does. A finished run is a record
 NAME.json with its weights (NAME.safetensors) and its estimates (NAME.TEST.npz). Run the command again to do what is
 missing: an interrupted run is resumed from its checkpoint. Several processes with the same --output share the runs.
---pose2sim and --photos take cached features of these sets, see scripts/cache_features.py.
+--occluded, --pose2sim and --photos take cached features of these sets, see scripts/cache_features.py.
 
 Variants: none (no graph), kinematic (static graph, prior of the kinematic tree), learned (static graph, no prior),
 llm_static and llm_adaptive (prior of the language model), shuffled_adaptive (as llm_adaptive, but with the prior
@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.feature_cache import FeatureCache
 from scripts.lib.graph_ablation.measure import joint_labels, nearest_pose
-from scripts.lib.graph_ablation.report import TEST, describe, report
+from scripts.lib.graph_ablation.report import OCCLUDED, TEST, describe, report
 from scripts.lib.graph_ablation.run import RECIPE, VARIANTS, Run, Stopped, execute, options_of
 from utils.arguments import Parser, input_folder, number, output_folder, script_parser
 from utils.checkpoint import find_checkpoint, load_checkpoint
@@ -123,6 +123,7 @@ def get_args_parser() -> Parser:
     data.add_argument("--features", type=input_folder, metavar="DIR", help="training people")
     data.add_argument("--people", type=count, metavar="N", help="use only the first N of them (default: all)")
     data.add_argument("--test", type=input_folder, metavar="DIR", help="synthetic test people")
+    data.add_argument("--occluded", type=input_folder, metavar="DIR", help="test people of --occlude")
     data.add_argument("--pose2sim", type=input_folder, metavar="DIR", help="the pose2sim set")
     data.add_argument("--photos", type=input_folder, metavar="DIR", help="annotated photographs")
     runs = parser.add_argument_group("runs")
@@ -167,7 +168,7 @@ def main():
         raise UserError(f"--shares {over[0]:g} is above 1: a share is a part of the people")
     choose_device(args.device)
     torch.set_num_threads(args.num_threads)
-    folders = {TEST: args.test, "pose2sim": args.pose2sim, "photos": args.photos}
+    folders = {TEST: args.test, OCCLUDED: args.occluded, "pose2sim": args.pose2sim, "photos": args.photos}
     align_corners = False
     if args.load_checkpoint:
         align_corners = load_checkpoint(find_checkpoint(args.load_checkpoint))["config"].get("align_corners", True)

@@ -7,8 +7,12 @@
     python scripts/cache_features.py --output data/pose2sim --pose2sim DATA_ROOT
     python scripts/cache_features.py --output data/photos --photos DIR                            # see eval_photos.py
 
+    python scripts/cache_features.py --output data/occluded --split val --num_samples 1000 --occlude grey
+
 A thousand people take 120 MB. Synthetic people of the training split are augmented, those of the other splits are not.
-Run the command again to resume it, or with a larger --num_samples to add people.
+With --occlude, every person has a row without a patch and one for each of ten limbs under a patch, see
+scripts/eval_occlusion.py; --num_samples counts rows. Run the command again to resume it, or with a larger
+--num_samples to add people.
 """
 
 import sys
@@ -18,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -30,6 +34,8 @@ from datasets.photos import AnnotatedPhotos
 from datasets.synthetic import SyntheticDataset
 from models.backbones.movenet import MoveNetBackbone, build_movenet_backbone
 from models.inference.prepare import fast_movenet
+from scripts.lib.occlusion.patches import OCCLUDERS
+from scripts.lib.occlusion.sweep import PATCHES_PER_PERSON, OccludedPeople
 from utils.arguments import add_assets_flag, number, output_folder, script_parser
 from utils.errors import UserError, exit_on_user_error
 from utils.files import make_folder
@@ -40,6 +46,12 @@ SHARD = 500  # people in a file
 
 def open_synthetic(split: str, seed: int, num_samples: int, assets: str, turned: float) -> Dataset:
     return SyntheticDataset(OPEN_BODY, split, seed=seed, num_samples=num_samples, assets=assets, turned=turned)
+
+
+def open_occluded(split: str, seed: int, num_samples: int, assets: str, occluder: str) -> Dataset:
+    """Rows of people under patches; num_samples: of rows, so that the last person may lack some."""
+    people = open_synthetic(split, seed, -(-num_samples // PATCHES_PER_PERSON), assets, 0.0)
+    return Subset(OccludedPeople(people, occluder), range(num_samples))
 
 
 def open_pose2sim(data_root: str) -> Dataset:
@@ -111,6 +123,7 @@ def main():
     parser.add_argument(
         "--pose2sim", metavar="DATA_ROOT", help="cache the set of scripts/build_pose2sim_dataset.py instead"
     )
+    parser.add_argument("--occlude", choices=OCCLUDERS, help="people with each limb in turn under such a patch")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="cache annotated photographs instead")
     parser.add_argument(
         "--num_workers", type=number(int, at_least=1), default=2, help="processes (default: %(default)s)"
@@ -120,6 +133,8 @@ def main():
         raise UserError(f"--turned {args.turned:g} is above 1")
     if args.pose2sim and args.photos:
         raise UserError("--pose2sim and --photos are two sets: give one of them, each with its own --output")
+    if args.occlude and (args.pose2sim or args.photos or args.split == "train"):
+        raise UserError("--occlude is for synthetic people to evaluate on: add --split val or test")
     if args.pose2sim or args.photos:
         source = "pose2sim" if args.pose2sim else "photos"
         open_people = partial(open_pose2sim, args.pose2sim) if args.pose2sim else partial(AnnotatedPhotos, args.photos)
@@ -130,6 +145,9 @@ def main():
         # complete files only, so that a larger --num_samples can add files
         count, provenance = args.num_samples // SHARD, {"split": args.split, "seed": args.seed, "turned": args.turned}
         open_people = partial(open_synthetic, args.split, args.seed, SHARD * count, args.assets, args.turned)
+        if args.occlude:
+            open_people = partial(open_occluded, args.split, args.seed, SHARD * count, args.assets, args.occlude)
+            provenance["occlude"] = args.occlude
         provenance["assets"] = (Path(args.assets) / "photos").is_dir()
     make_folder(args.output)
     make_shards(list(range(count)), args.output, open_people, provenance, args.num_workers)

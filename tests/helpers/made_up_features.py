@@ -5,7 +5,7 @@ import torch
 from datasets.feature_cache import shard_path, write_shard
 
 
-def write_people(folder, count: int, seed: int = 0, flags: bool = True):
+def write_people(folder, count: int, seed: int = 0, flags: bool = True, covered: bool = False):
     """Made-up people; without flags they have 2D keypoints alone, as annotated photographs do."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -18,6 +18,8 @@ def write_people(folder, count: int, seed: int = 0, flags: bool = True):
     labels = {"keypoints_2d": random(24, 3), "keypoints_3d": random(24, 4), "pose": 0.3 * random(72)}
     labels |= {"betas": random(10)}
     labels["keypoints_2d"][..., 2] = labels["keypoints_3d"][..., 3] = 1
+    if covered:  # as in scripts.lib.occlusion.sweep.OccludedPeople, a wrist and an elbow of every second row
+        labels["keypoints_2d"][1::2, 6:8, 2] = 0.25
     if not flags:
         labels |= {f"has_{name}": torch.zeros(count).bool() for name in ("smpl", "keypoints_3d")}
         labels["keypoints_2d"][:, ::2, 2] = 0

@@ -135,7 +135,8 @@ DATA.append("--num_samples=12")
 
 def test_from_features_to_a_report(tmp_path, call, capsys):
     """What is finished is not done again; other settings are refused."""
-    small = ["--variants", "none", "llm_adaptive", "shuffled_adaptive", "--seeds", "1", "2"]
+    small = ["--occluded=occluded", "--variants", "none", "llm_adaptive", "shuffled_adaptive", "--seeds", "1", "2"]
+    write_people(tmp_path / "occluded", 33, seed=4, covered=True)
     assert call("out", *DATA, *small, "--runs", "none_*") == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"none_1_seed1.json", "none_1_seed1.safetensors", "none_1_seed1.synthetic.npz", "nearest_1.npy"} <= names
@@ -145,7 +146,7 @@ def test_from_features_to_a_report(tmp_path, call, capsys):
     assert (tmp_path / "out/none_1_seed1.json").read_text() == first
     records = read_records(tmp_path / "out")
     assert [Run(r["variant"], r["share"], r["seed"]).name for r in records] == sorted(
-        f"{variant}_1_seed{seed}" for variant in small[1:4] for seed in (1, 2)
+        f"{variant}_1_seed{seed}" for variant in small[2:5] for seed in (1, 2)
     )
     plain = next(r for r in records if r["variant"] == "none")
     other = next(r for r in records if r["variant"] == "llm_adaptive")
@@ -160,10 +161,11 @@ def test_from_features_to_a_report(tmp_path, call, capsys):
     assert call("out", "--report", "--seeds", "1", "2") == 0
     printed = capsys.readouterr().out
     assert "photographs PCK@0.05" in printed and "| llm_adaptive - none | visible |" in printed
+    assert "PA error of joints under a patch" in printed and "| llm_adaptive - none | all covered joints |" in printed
     assert "farthest quarter of poses" in printed and "hip-aligned error" in printed
     for flags, words in (
         ([*DATA[:-1], "--num_samples=6", *small], "another num_samples"),
-        ([*DATA, "--shares", "0.1", "--seeds", "7"], "less than a batch"),
+        ([*DATA, *small, "--shares", "0.1"], "less than a batch"),
         (["--features=people"], "--test DIR"),
     ):
         assert call("out", *flags) == 2 and words in capsys.readouterr().err

@@ -34,6 +34,7 @@ CASES = [
     ("cache_features", "--output o --num_workers 0", "--num_workers: 0 is below 1"),
     ("cache_features", "--output o --num_samples 100", "give at least 500"),
     ("cache_features", "--output o --pose2sim dir --photos dir", "are two sets"),
+    ("cache_features", "--output o --occlude grey", "add --split val or test"),
     ("cache_features", "--output o --assets missing", "--assets: no folder missing"),
     ("cache_features", "--output o --photos none", "annotations.json not found"),
     ("check_dataset", "none.yaml", "none.yaml is missing"),

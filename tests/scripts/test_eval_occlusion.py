@@ -12,7 +12,15 @@ from models.predictor import load_network
 from scripts import eval_occlusion
 from scripts.eval_occlusion import covered_joints, increases
 from scripts.lib.occlusion.patches import LIMBS, limb_keypoints, limb_mask, occluder_picture, square_masks
-from scripts.lib.occlusion.sweep import Networks, covered, joint_errors, patches_of
+from scripts.lib.occlusion.sweep import (
+    COVERED,
+    PATCHES_PER_PERSON,
+    Networks,
+    OccludedPeople,
+    covered,
+    joint_errors,
+    patches_of,
+)
 from tests.helpers.tiny_data import write_set
 from utils.metrics import mpjpe, pa_mpjpe
 from utils.paths import OPEN_BODY
@@ -66,6 +74,27 @@ def test_a_limb_outside_the_crop_has_no_patch():
     absent = {limb for limb, mask in zip(LIMBS, masks, strict=True) if not mask.any()}
     assert absent == {"left shin", "right forearm"}
     assert patches_of(row, 3, 0.1, 0.2).shape == (9, 64, 64)
+
+
+def test_the_rows_of_a_person_have_one_limb_each_under_a_patch():
+    def person(seed: int) -> dict:
+        row = {"image": torch.randn(3, 64, 64), "keypoints_2d": torch.rand(24, 3) * 1.6 - 0.8, "index": seed}
+        row["keypoints_2d"][:, 2] = 1
+        return row | {"has_keypoints_2d": True}
+
+    people = [person(0), person(1)]
+    people[1]["keypoints_2d"][J24_TO_J14[J14.index("Head")], 2] = 0  # its head is outside the picture
+    rows = OccludedPeople(people, "texture")
+    assert len(rows) == 2 * PATCHES_PER_PERSON == 22 and [rows[i]["index"] for i in (0, 21)] == [0, 21]
+    for index in range(len(rows)):
+        row, whole = rows[index], people[index // 11]
+        limb = [None, *LIMBS][index % 11]
+        covers = limb is not None and not (limb == "head" and index > 11)
+        assert torch.equal(row["image"], whole["image"]) != covers
+        expected = {J24_TO_J14[j] for j in limb_keypoints(limb)} if covers else set()
+        assert {j for j in range(24) if row["keypoints_2d"][j, 2] == COVERED} == expected
+        assert torch.equal(row["keypoints_2d"][:, :2], whole["keypoints_2d"][:, :2])
+    assert (people[0]["keypoints_2d"][:, 2] == 1).all()  # the people themselves stay as they are
 
 
 def test_errors_are_those_of_the_metrics():

@@ -105,6 +105,18 @@ def test_an_interval_over_people_covers_the_truth_in_most_samples():
     assert covered >= 34
 
 
+def test_rows_of_one_person_are_drawn_together():
+    """Rows that repeat a person narrow no interval."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(100, 20, (40, 14)) for _ in range(2))
+    once = paired({0: a}, {0: b}, np.ones((40, 14), bool))
+    many = [values.repeat(11, 0) for values in (a, b)]
+    together = paired({0: many[0]}, {0: many[1]}, np.ones((440, 14), bool), rows_per_person=11)
+    apart = paired({0: many[0]}, {0: many[1]}, np.ones((440, 14), bool))
+    assert together.people == pytest.approx(once.people)
+    assert apart.people[1] - apart.people[0] < 0.5 * (once.people[1] - once.people[0])
+
+
 def difference(mean: float, half: float, wide: float, by_seed: tuple[float, ...]) -> Difference:
     ends = [mean - half, mean + half], [mean - wide, mean + wide]
     return Difference(mean, *ends, dict(enumerate(by_seed)), 100)

@@ -80,7 +80,9 @@ def mean_error(errors: np.ndarray, mask: np.ndarray) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def paired(a: dict[int, np.ndarray], b: dict[int, np.ndarray], mask: np.ndarray) -> Difference | None:
+def paired(
+    a: dict[int, np.ndarray], b: dict[int, np.ndarray], mask: np.ndarray, rows_per_person: int = 1
+) -> Difference | None:
     """Errors (N, J) by seed of two variants -> difference a - b in a group of joints; None without a common seed, or
     if fewer than two people have such joints.
 
@@ -92,7 +94,7 @@ def paired(a: dict[int, np.ndarray], b: dict[int, np.ndarray], mask: np.ndarray)
         return None
     differences = np.stack([a[seed] - b[seed] for seed in seeds])
     mask = mask & ~np.isnan(differences).any(0)
-    values, people = differences[:, mask], np.nonzero(mask)[0]
+    values, people = differences[:, mask], np.nonzero(mask)[0] // rows_per_person
     ends = interval(values.mean(0), people)
     if ends is None:
         return None

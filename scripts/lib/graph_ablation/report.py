@@ -7,6 +7,8 @@ import numpy as np
 
 from scripts.lib.graph_ablation.measure import MEASURES, Difference, joint_groups, mean_error, paired
 from scripts.lib.graph_ablation.run import VARIANTS
+from scripts.lib.occlusion.patches import LIMBS
+from scripts.lib.occlusion.sweep import COVERED, PATCHES_PER_PERSON
 from utils.evaluation.predictions import Predictions, load_predictions
 
 PAIRS = (
@@ -21,6 +23,7 @@ PAIRS = (
 PRIMARY = PAIRS[:2]
 LEAST_GAIN = 2.0  # mm, that a bounded no rules out
 TEST = "synthetic"
+OCCLUDED = "occluded"
 COLUMNS = {
     "synthetic": {"mpjpe_mm": "MPJPE", "pa_mpjpe_mm": "PA-MPJPE", "mpvpe_mm": "MPVPE"},
     "pose2sim": {"mpjpe_mm": "Pose2Sim MPJPE", "pa_mpjpe_mm": "Pose2Sim PA-MPJPE"},
@@ -77,12 +80,12 @@ def seeds_of(records: list[dict]) -> str:
     return " ".join(str(record["seed"]) for record in sorted(records, key=lambda record: record["seed"]))
 
 
-def read_estimates(folder: Path, records: list[dict]) -> dict[str, dict[int, Predictions]]:
-    """Estimates for the synthetic test people by variant and seed."""
+def read_estimates(folder: Path, records: list[dict], test: str = TEST) -> dict[str, dict[int, Predictions]]:
+    """Estimates for a test by variant and seed."""
     found: dict[str, dict[int, Predictions]] = {}
     for record in records:
         name = f"{record['variant']}_{record['share']:g}_seed{record['seed']}"
-        found.setdefault(record["variant"], {})[record["seed"]] = load_predictions(folder / f"{name}.{TEST}.npz")
+        found.setdefault(record["variant"], {})[record["seed"]] = load_predictions(folder / f"{name}.{test}.npz")
     return found
 
 
@@ -104,12 +107,14 @@ def star(ends: list[float] | None) -> str:
     return " *" if ends and not ends[0] <= 0 <= ends[1] else ""
 
 
-def differences_table(errors: dict[str, dict[int, np.ndarray]], groups: dict[str, np.ndarray]) -> str:
+def differences_table(
+    errors: dict[str, dict[int, np.ndarray]], groups: dict[str, np.ndarray], rows_per_person: int = 1
+) -> str:
     """Paired differences in each group, with intervals."""
     rows = []
     for one, other in PAIRS:
         for group, mask in groups.items():
-            found = paired(errors.get(one, {}), errors.get(other, {}), mask)
+            found = paired(errors.get(one, {}), errors.get(other, {}), mask, rows_per_person)
             if found:
                 by_seed = ", ".join(f"{value:+.1f}" for value in found.by_seed.values())
                 mean = f"{found.mean:+.2f}{star(found.people)}"
@@ -131,6 +136,26 @@ def decide(differences: list[Difference | None], num_seeds: int) -> str:
     return "open: more seeds are needed"
 
 
+def occlusion_tables(estimates: dict[str, dict[int, Predictions]], people: str) -> list[str]:
+    """Errors of joints under a patch, and of the same joints without it, of people of `OccludedPeople`."""
+    found = next(iter(next(iter(estimates.values())).values()))
+    limbs = {"no patch": 0} | {limb: place for place, limb in enumerate(LIMBS, 1)}
+    place = (found.index % PATCHES_PER_PERSON)[:, None]
+    groups = {"all covered joints": found.confidence == COVERED}
+    groups |= {limb: groups["all covered joints"] & (place == number) for limb, number in limbs.items() if number}
+    groups["all joints without a patch"] = np.broadcast_to(place == 0, found.confidence.shape)
+    groups = {name: mask for name, mask in groups.items() if mask.any()}
+    parts = []
+    for name, measure in MEASURES.items():
+        errors = {v: {seed: measure(one) for seed, one in by.items()} for v, by in estimates.items()}
+        parts += [
+            f"### {name} of joints under a patch, {people} training people",
+            groups_table(estimates, groups, measure),
+        ]
+        parts.append(differences_table(errors, groups, PATCHES_PER_PERSON))
+    return parts
+
+
 def report(folder: Path, records: list[dict], distance: Callable[[float], np.ndarray | None], num_seeds: int) -> str:
     """All tables. distance: share -> distance (N,) of each test pose from the training poses, if known."""
     parts = [runs_table(records)]
@@ -146,4 +171,6 @@ def report(folder: Path, records: list[dict], distance: Callable[[float], np.nda
             if name == next(iter(MEASURES)) and "hidden" in groups:
                 primary = [paired(errors.get(a, {}), errors.get(b, {}), groups["hidden"]) for a, b in PRIMARY]
                 parts.append(f"Decision: {decide(primary, num_seeds)}.")
+        if all(OCCLUDED in record["tests"] for record in chosen):
+            parts += occlusion_tables(read_estimates(folder, chosen, OCCLUDED), str(chosen[0]["people"]))
     return "\n\n".join(parts)

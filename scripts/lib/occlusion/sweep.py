@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from models.features import Features
 from models.inference.prepare import prepare_for_inference
@@ -19,6 +20,40 @@ from utils.metrics import similarity_align
 from utils.skeleton import J14_HIPS, J24_TO_J14
 
 MEASURES = ("PA error", "hip-aligned error")
+
+
+COVERED = 0.25  # 2D confidence of the keypoints of a limb under a patch, below that of other hidden keypoints
+PATCHES_PER_PERSON = 1 + len(LIMBS)  # the first row of a person has none
+
+
+class OccludedPeople(Dataset):
+    """Each person of a set without a patch, then with each limb under a patch: rows p K to p K + K - 1 of person p.
+
+    The keypoints of a covered limb have the 2D confidence COVERED. A limb that is not labelled inside the crop is not
+    covered: its row equals the first one.
+    """
+
+    def __init__(self, people: Dataset, occluder: str, radius: float = 0.06):
+        self.people, self.occluder, self.radius = people, occluder, radius
+        self._last: tuple[int, dict] | None = None  # rendering takes longer than covering
+
+    def __len__(self) -> int:
+        return PATCHES_PER_PERSON * len(self.people)
+
+    def __getitem__(self, index: int) -> dict:
+        person, place = divmod(index, PATCHES_PER_PERSON)
+        if self._last is None or self._last[0] != person:
+            self._last = person, self.people[person]
+        row = dict(self._last[1])
+        row["index"] = index
+        mask = patches_of(row, 0, self.radius, 0)[place - 1] if place else np.zeros((1, 1), bool)
+        if mask.any():
+            picture = occluder_picture(self.occluder, len(mask), seed=person)
+            row["image"] = covered(row["image"], mask[None], picture)[1]
+            row["keypoints_2d"] = row["keypoints_2d"].clone()
+            joints = limb_keypoints([*LIMBS][place - 1])
+            row["keypoints_2d"][[J24_TO_J14[j] for j in joints], 2] = COVERED
+        return row
 
 
 class Networks:
@@ -110,7 +145,7 @@ def covered(image: Tensor, masks: np.ndarray, picture: np.ndarray) -> Tensor:
 
 
 def sweep(
-    networks: nn.Module | Networks, rows: Iterable[dict], occluder: str, slide: int, radius: float, side: float
+    networks: Networks, rows: Iterable[dict], occluder: str, slide: int, radius: float, side: float
 ) -> Iterator[dict[str, dict[str, np.ndarray]]]:
     """For each person with 3D labels: network -> measure -> errors (1 + K, 14) in mm, without a patch first. nan for
     limbs that have no patch and for joints without a label."""
