@@ -1,5 +1,7 @@
 """Flip test: the mean of the estimates on an image and on its mirror image."""
 
+import math
+
 import numpy as np
 import pytest
 import roma
@@ -8,11 +10,11 @@ import torch
 from main import describe_protocol
 from models.build import build_model
 from models.criterion import Criterion
-from models.inference.flip_average import FlipTest, mean_rotation, mirror_rotation
+from models.inference.flip_average import FlipTest, mean_rotation, mirror_rotation, share_of_mirrored
 from models.predictor import load_predictor
 from utils.options import parse_args
 from utils.paths import SAMPLES
-from utils.skeleton import SMPL_FLIP
+from utils.skeleton import COCO17_FLIP, SMPL_FLIP
 
 MIRROR = torch.tensor([-1.0, 1, 1])
 
@@ -62,7 +64,46 @@ def test_a_mirrored_image_gives_the_mirrored_estimate(network):
     torch.testing.assert_close(mirrored["pred_cam"], plain["pred_cam"] * torch.tensor([1, -1, 1]), **close)
     once = network(image)["pred_rotmat"], network(image.flip(-1))["pred_rotmat"]
     assert (once[1] - mirror_rotation(once[0])).abs().max() > 1e-3
-    assert plain.keys() == {key for key in network(image) if key.startswith("pred_")}
+    assert plain.keys() == {key for key in network(image) if key.startswith(("pred_", "detected_"))}
+    expected = plain["detected_keypoints"][:, COCO17_FLIP] * torch.tensor([-1.0, 1, 1])
+    torch.testing.assert_close(mirrored["detected_keypoints"], expected, **close)
+
+
+def facing(degrees: float) -> torch.Tensor:
+    return roma.rotvec_to_rotmat(torch.tensor([[0, math.radians(degrees), 0]]))
+
+
+def test_estimates_that_face_different_ways_are_not_averaged():
+    certain, doubtful = torch.full((1, 17, 3), 0.9), torch.full((1, 17, 3), 0.4)
+    assert share_of_mirrored(facing(0), facing(60), [certain, doubtful]) == 0.5
+    assert share_of_mirrored(facing(0), facing(170), [certain, doubtful]) == 0
+    assert share_of_mirrored(facing(0), facing(170), [doubtful, certain]) == 1
+    assert share_of_mirrored(facing(0), facing(170), None) == 0
+
+
+@torch.inference_mode()
+def test_one_of_two_opposite_estimates_is_taken_whole(network):
+    """A network that takes the front of a person for the back in the mirror image."""
+
+    class Undecided(torch.nn.Module):
+        body_model, estimate = network.body_model, network.estimate
+
+        def forward(self, image):
+            rotmat = roma.rotvec_to_rotmat(0.2 * torch.randn(2, 24, 3, generator=torch.Generator().manual_seed(0)))
+            rotmat[1] = mirror_rotation(rotmat[1:])[0]
+            rotmat[1, 0] = rotmat[1, 0] @ facing(180)[0]
+            keypoints = torch.full((2, 17, 3), 0.5)
+            keypoints[image[:, 0, 0, 0] > 0, :, 2] = 0.8
+            cam, betas = torch.tensor([[0.9, 0.1, 0.2], [0.7, 0.1, 0.1]]), torch.randn(2, 10)
+            return {"pred_rotmat": rotmat, "pred_betas": betas, "pred_cam": cam, "detected_keypoints": keypoints}
+
+    undecided, image = Undecided(), torch.zeros(1, 3, 8, 8)
+    image[..., 0], image[..., -1] = 1, -1  # the first pixel tells the image from its mirror image
+    first, second = (FlipTest(undecided)(x) for x in (image, image.flip(-1)))
+    single = undecided(torch.cat((image, image.flip(-1))))
+    torch.testing.assert_close(first["pred_rotmat"], single["pred_rotmat"][:1])
+    torch.testing.assert_close(second["pred_rotmat"], mirror_rotation(single["pred_rotmat"][1:]))
+    torch.testing.assert_close(second["pred_cam"], single["pred_cam"][1:] * torch.tensor([1, -1, 1]))
 
 
 def test_the_flip_test_is_the_default_of_the_demo():
