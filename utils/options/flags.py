@@ -18,7 +18,7 @@ def get_args_parser() -> argparse.ArgumentParser:
     The rank and the number of processes are no flags: a launcher gives them in the environment.
     """
     count, positive = number(int, at_least=0), number(int, at_least=1)
-    weight = number(float, at_least=0)
+    weight, share = number(float, at_least=0), number(float, at_least=0, below=1)
     parser = Parser(description="Train and evaluate SMPL-Pose.")
 
     run = parser.add_argument_group("run")
@@ -156,20 +156,12 @@ def get_args_parser() -> argparse.ArgumentParser:
         "are the outer edges, as in labels (default: that of --load_checkpoint, else 1 for HRNet, 0 for others)",
     )
     network.add_argument("--num_transformers", type=positive, default=3, help="graph transformer blocks")
-    network.add_argument(
-        "--dropout",
-        type=number(float, at_least=0, below=1),
-        default=0.1,
-        help="dropout of the graph transformer (default: %(default)s)",
-    )
-    share = number(float, at_least=0, below=1)
+    help_text = "dropout of the graph transformer (default: %(default)s)"
+    network.add_argument("--dropout", type=share, default=0.1, help=help_text)
     help_text = "share of the joints that read nothing of the image in training (default: %(default)s)"
     network.add_argument("--mask_joints", type=share, default=0.0, help=help_text)
-    network.add_argument(
-        "--regressor_dropout",
-        type=number(float, at_least=0, below=1),
-        help="dropout of the regressor (default: 0.5 for HRNet, 0.1 for MoveNet)",
-    )
+    help_text = "dropout of the regressor (default: 0.5 for HRNet, 0.1 for MoveNet)"
+    network.add_argument("--regressor_dropout", type=share, help=help_text)
     network.add_argument(
         "--graph",
         choices=GRAPHS,
@@ -235,12 +227,8 @@ def get_args_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--weight_decay", type=weight, default=0.0, help="weight decay of linear and convolution weights (AdamW)"
     )
-    train.add_argument(
-        "--ema",
-        type=number(float, at_least=0, below=1),
-        default=0.0,
-        help="decay of the moving average of the weights; 0: no average",
-    )
+    help_text = "decay of the moving average of the weights; 0: no average"
+    train.add_argument("--ema", type=share, default=0.0, help=help_text)
     train.add_argument("--clip_grad", type=weight, default=0.0, help="largest norm of the gradient; 0: no limit")
     train.add_argument("--w_vert", type=weight, default=100.0, help="weight of the vertex loss")
     train.add_argument("--w_theta", type=weight, default=50.0, help="weight of the rotation loss")
