@@ -30,7 +30,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 class FusedConv(nn.Module):
     """activation(conv(x) + add), with weights in `dtype`; with `add` the activation is none or relu.
 
-    packed: by the fused oneDNN kernels for CPUs, with weights reordered once and not at every call. torch.compile
+    packed: by the fused oneDNN kernels for CPUs, with weights reordered once for each size of pictures. torch.compile
     chooses the same kernels, but compiles for a minute. Not packed: plain operations. outer: padding at left, right,
     top and bottom, in addition to that of `conv`.
     """
@@ -49,8 +49,9 @@ class FusedConv(nn.Module):
         weight = conv.weight.detach().to(dtype, memory_format=torch.channels_last)
         bias = torch.zeros(len(weight)) if conv.bias is None else conv.bias.detach()
         self.register_buffer("bias", bias.to(weight.device, dtype))
-        if packed:  # oneDNN's own layout, which cannot be copied or saved: no buffer
-            self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, None)
+        if packed:
+            self.weight = weight  # no buffer: oneDNN's own layout, from the first call on, cannot be copied or saved
+            self.packed_for = None  # height and width
         else:
             self.register_buffer("weight", weight)
 
@@ -63,9 +64,21 @@ class FusedConv(nn.Module):
             padding, stride, dilation, groups = self.geometry
             y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
             return ACTIVATIONS[self.activation](y if add is None else y.add_(add))
+        if self.packed_for != x.shape[2:]:
+            self._pack(x.shape)
         name, scalars = ONEDNN_NAMES[self.activation]
         ops, operands = torch.ops.mkldnn, (x, self.weight, self.bias, *self.geometry)
         if add is None:
             return ops._convolution_pointwise(*operands, name, scalars, "")
         name = None if name == "none" else name
         return ops._convolution_pointwise_.binary(add, *operands, "add", 1.0, name, scalars, "")
+
+    def _pack(self, shape: torch.Size):
+        """Bring the weights into the layout that oneDNN prefers for an input of this shape.
+
+        In the layout of another size, they would be reordered at every call, which can take 30 times as long as a
+        1 x 1 convolution.
+        """
+        plain = self.weight.to_dense() if self.weight.is_mkldnn else self.weight
+        self.weight = torch.ops.mkldnn._reorder_convolution_weight(plain, *self.geometry, list(shape))
+        self.packed_for = shape[2:]

@@ -77,6 +77,15 @@ def test_fused_convolution_by_hand(activation, add, packed):
 
 
 @torch.inference_mode()
+def test_packed_convolution_on_pictures_of_several_sizes():
+    conv = nn.Conv2d(40, 72, 1)
+    fused = FusedConv(conv, packed=True)
+    for batch, side in ((1, 9), (2, 16), (3, 9)):
+        x = torch.randn(batch, 40, side, side).contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(fused(x), conv(x), atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
 def test_fused_movenet_equals_movenet():
     torch.manual_seed(0)
     movenet, image = MoveNet().eval(), torch.randn(2, 3, 64, 64)

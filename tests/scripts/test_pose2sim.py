@@ -1,5 +1,4 @@
 from dataclasses import replace
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ from scripts.lib.pose2sim.uncertainty import HIPS, NAMES, measure
 from utils.detect.person_finder import DetectedPerson
 from utils.errors import UserError
 from utils.metrics import mpjpe, pa_mpjpe
+from utils.options import parse_args
 from utils.skeleton import COCO17, J14, J24, J24_PELVIS, J24_TO_J14
 
 CAMERA = Camera(
@@ -117,9 +117,10 @@ def test_the_note_on_the_labels_is_part_of_an_evaluation(tmp_path):
         with TSVWriter(tmp_path / "pose2sim" / "test.yaml", note=note) as writer:
             writer.add("cam01_000", image, label, 960, 544)
         assert read_note(tmp_path / "pose2sim" / "test.yaml") == note
-        described = describe_labels(SimpleNamespace(data_mode="pose2sim", data_root=str(tmp_path)))
+        flags = ["--eval_only", "--load_checkpoint=a.pt", "--data_mode=pose2sim", f"--data_root={tmp_path}"]
+        described = describe_labels(parse_args(flags))
         assert described == ({"labels": note} if note else {})
-    assert describe_labels(SimpleNamespace(data_mode="synthetic", data_root=None)) == {}
+    assert describe_labels(parse_args(["--data_mode=synthetic"])) == {}
 
 
 def test_the_person_is_detected_in_every_frame(tmp_path, monkeypatch, capsys):

@@ -37,6 +37,7 @@ def test_digits_of_any_script_can_be_sorted(folder):
 def test_globs_reach_deep(folder):
     assert names(find_media([f"{folder}/*.png"])) == ["9.png"]
     assert names(find_media([f"{folder}/**/9.*"])) == ["9.png", "9.png"]
+    assert names(find_media([f"{folder}/9**.png", f"{folder}/***.png"])) == ["9.png"]  # only a whole part ** is deep
 
 
 def test_files_keep_their_order_and_come_once(folder):

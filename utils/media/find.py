@@ -78,6 +78,8 @@ def _expand(pattern: Path) -> Iterator[Path]:
     """The paths that match a glob, without hidden folders. `**` does not follow links, which may be endless."""
     magic = next(i for i, part in enumerate(pattern.parts) if glob.has_magic(part))
     base, rest = Path(*pattern.parts[:magic]), pattern.parts[magic:]
+    # within a part, as in a**.png, ** means *; older Python versions refuse it
+    rest = [part if part == "**" else re.sub(r"\*+", "*", part) for part in rest]
     for path in base.glob(str(Path(*rest))):
         inside = path.parts[len(base.parts) :]
         if not any(part.startswith(".") for part in inside[:-1]):
