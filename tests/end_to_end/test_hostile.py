@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 from pathlib import Path
 
@@ -186,3 +187,38 @@ def test_archives(tmp_path):
 def test_a_short_fuzz(tmp_path, kind):
     """A seeded part of `python tests/fuzz.py --count 100000`."""
     assert fuzz.run(kind, tmp_path, count=60, seed=1).inputs == 60
+
+
+def _crash(path: Path):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _hang(path: Path):
+    while True:
+        pass
+
+
+def _raise(path: Path):
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(("fault", "words"), [(_raise, "exception"), (_crash, "SIGKILL"), (_hang, "SIGPROF")])
+def test_a_fuzz_keeps_the_input_of_a_failure_and_tries_the_other_kinds(tmp_path, monkeypatch, capsys, fault, words):
+    def prepare(kind: str, folder: Path):
+        (folder / "a.txt").write_text("good")
+        return folder / "a.txt", read if kind == "yaml" else lambda path: None
+
+    def read(path: Path):
+        if path.read_bytes() != b"good":
+            fault(path)
+
+    monkeypatch.setattr(fuzz, "prepare", prepare)
+    monkeypatch.setattr(fuzz, "SECONDS", 0.3)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["fuzz.py", "--count", "8", "yaml", "npz"])
+    assert fuzz.main() == 1
+    failed, good, _ = capsys.readouterr().out.splitlines()
+    assert words in failed and "4 inputs" in good
+    kept = Path(failed.rpartition(" ")[2])
+    assert kept.parent.parent == tmp_path and (kept / "a.txt").read_bytes() != b"good"
+    assert [*tmp_path.iterdir()] == [kept.parent]

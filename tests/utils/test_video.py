@@ -2,6 +2,7 @@
 
 import struct
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -266,6 +267,56 @@ def test_a_film_without_frames_is_refused(film, tmp_path):
     (tmp_path / "hollow.mp4").write_bytes(data[:start] + b"\0" * (len(data) - start))
     with pytest.raises(UserError, match="no frame"):
         read_video_info(tmp_path / "hollow.mp4")
+
+
+def rename_codec(film: Path, old: bytes, new: bytes) -> Path:
+    """The same film with another name of a codec: pictures or sound of a format that nobody reads."""
+    data = film.read_bytes()
+    assert old in data
+    film.write_bytes(data.replace(old, new))
+    return film
+
+
+def test_pictures_of_an_unknown_format_are_refused(tmp_path):
+    film = make_film(tmp_path / "f.mp4", [picture(t) for t in range(4)], np.arange(4) / 10)
+    with pytest.raises(UserError, match="a format that this program cannot read"):
+        read_video_info(rename_codec(film, b"avc1", b"xxxx"))
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"mp4a", b"xxxx"), (b"OpusHead", b"OpusDead")])
+def test_sound_that_cannot_be_written_is_left_out(tmp_path, old, new):
+    """An unknown format, and a damaged header, which .mp4 files notice at their end alone."""
+    name, codec = ("f.mp4", "aac") if old == b"mp4a" else ("f.webm", "libopus")
+    video = "libx264" if codec == "aac" else "libvpx-vp9"
+    film = make_film(tmp_path / name, [picture(t) for t in range(8)], np.arange(8) / 10, video, sound=codec)
+    source = VideoFile(rename_codec(film, old, new))
+    with write_video(tmp_path / "out.mp4", source.info.rate, source) as add:
+        for frame in source.frames():
+            add(*frame)
+    assert len(times_of(tmp_path / "out.mp4")) == 8
+
+
+def move_second_frame(path: Path, left: int):
+    """Let the second frame of a GIF reach beyond the picture, which Pillow then enlarges."""
+    data, start = bytearray(path.read_bytes()), b"\x2c\0\0\0\0"  # of an image: left and top are 0
+    second = data.index(start, data.index(start) + 1)
+    data[second + 1 : second + 3] = struct.pack("<H", left)
+    path.write_bytes(data)
+
+
+def test_a_later_frame_of_another_size_is_fitted(tmp_path):
+    path = animation(tmp_path / "a.gif", [100, 100, 100])
+    move_second_frame(path, 500)
+    film = open_film(path)
+    assert len(film.times) == 3 and {frame.image.shape for frame in film.frames()} == {(48, 64, 3)}
+
+
+def test_a_later_frame_that_is_too_large_ends_the_film(tmp_path, monkeypatch):
+    path = animation(tmp_path / "a.gif", [100, 100, 100])
+    monkeypatch.setattr("utils.media.pictures_film.MAX_PIXELS", 64 * 48)
+    assert len(open_film(path).times) == 3
+    move_second_frame(path, 500)
+    assert len(open_film(path).times) == 1
 
 
 def test_giants_are_refused(film, monkeypatch):

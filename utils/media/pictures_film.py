@@ -20,7 +20,10 @@ SHORTEST, USUAL = 10, 100  # milliseconds: a frame that claims to be shorter las
 
 
 class Animation:
-    """An animated picture. UserError if its first frame cannot be read; it ends at the first damaged one."""
+    """An animated picture. UserError if its first frame cannot be read; it ends at the first damaged one.
+
+    All frames have the size of the first.
+    """
 
     start = None  # it has no sound
 
@@ -44,7 +47,7 @@ class Animation:
             if number == stop:
                 return
             if number >= start:
-                yield Frame(image, time)
+                yield Frame(fit(image, *self.info[2:]), time)
 
     def _decode(self) -> Iterator[tuple[np.ndarray, float]]:
         """Every frame (H, W, 3) uint8 RGB, and how many seconds it is shown."""
@@ -52,6 +55,8 @@ class Animation:
             with open_picture(self.path, MAX_PIXELS) as picture:
                 for number in count():
                     picture.seek(number)  # EOFError behind the last one
+                    if picture.width * picture.height > MAX_PIXELS:  # later frames of a GIF may be larger
+                        return
                     image = picture_to_rgb(picture)
                     shown = picture.info.get("duration") or 0
                     yield image, (shown if shown > SHORTEST else USUAL) / 1000

@@ -148,6 +148,9 @@ def video_stream(container: av.container.InputContainer, path: str | Path) -> av
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]  # no album covers
     if not streams:
         raise UserError(f"{path} holds no moving pictures; give a video")
+    streams = [stream for stream in streams if stream.codec_context is not None]
+    if not streams:
+        raise UserError(f"the pictures in {path} have a format that this program cannot read; convert it to .mp4")
     if streams[0].width * streams[0].height > MAX_PIXELS:
         size = f"{streams[0].width} x {streams[0].height}"
         raise UserError(f"{path} is {size} pixels large; scale it down to 8K or less")

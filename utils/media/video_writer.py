@@ -1,5 +1,6 @@
 """Films written as .mp4: every frame at its own time, with the sound of the film they come from."""
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -94,17 +95,21 @@ class _Sound:
         self.container, self.film, self.source, self.packets = container, film, None, iter(())
         with suppress(UserError, av.FFmpegError, ValueError):  # a film without sound is better than none
             self.source = open_video(film.path)
-            if self.source.streams.audio:
-                track = self.source.streams.audio[0]
-                copied = track.codec_context.name in COPIED
-                self.packets = self._copied(track) if copied else self._encoded(track)
+            tracks = [track for track in self.source.streams.audio if track.codec_context is not None]
+            if tracks:
+                copied = tracks[0].codec_context.name in COPIED and self._can_be_copied(tracks[0])
+                self.packets = self._copied(tracks[0]) if copied else self._encoded(tracks[0])
         self.waiting = self._next()
 
     def copy_until(self, seconds: float):
         """Add what sounds before a time since the first frame."""
         while self.waiting is not None and self.waiting.pts * self.waiting.time_base < seconds:
-            self.container.mux(self.waiting)
-            self.waiting = self._next()
+            try:
+                self.container.mux(self.waiting)
+            except av.FFmpegError:  # damaged sound ends here
+                self.waiting = None
+            else:
+                self.waiting = self._next()
 
     def close(self):
         if self.source is not None:
@@ -113,6 +118,18 @@ class _Sound:
     def _next(self) -> av.Packet | None:
         with suppress(av.FFmpegError):  # damaged sound ends here
             return next(self.packets, None)
+
+    def _can_be_copied(self, track: av.AudioStream) -> bool:
+        """Whether an .mp4 file of this sound alone can be begun and ended: a damaged header is found at the end."""
+        try:
+            with open_video(self.film.path) as source, av.open(io.BytesIO(), "w", format="mp4") as trial:
+                target = trial.add_stream_from_template(source.streams[track.index])
+                packet = next(source.demux(source.streams[track.index]))
+                packet.stream = target
+                trial.mux(packet)
+        except (av.FFmpegError, ValueError):
+            return False
+        return True
 
     def _copied(self, track: av.AudioStream) -> Iterator[av.Packet]:
         target = self.container.add_stream_from_template(track)
