@@ -146,7 +146,9 @@ def describe(person: Person, given: bool) -> str:
         where = "nobody found: the whole image is used as one person (choose a part of it with --bbox x,y,w,h)"
     else:
         where = f"found {box}, confidence {person.score:.0%}"
-    return where + (f"; guessed: {summary(person.guessed)}" if person.guessed else "")
+    guessed = f"; guessed: {summary(person.guessed)}" if person.guessed else ""
+    rest = f"; {person.at_rest} beyond the picture's edge, in rest pose" if person.at_rest else ""
+    return where + guessed + rest
 
 
 if __name__ == "__main__":

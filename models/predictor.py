@@ -2,7 +2,7 @@
 
 import copy
 import os
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from models.build import build_network
+from models.inference.cut_bodies import CutBodies
+from models.inference.keypoint_fit import KeypointFit
 from models.inference.prepare import fast_movenet, prepare_for_inference, refine
 from models.mesh_recovery import MeshRecovery
 from models.movenet import MoveNet, load_movenet
@@ -18,11 +20,11 @@ from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weight
 from utils.crop import crop_image, normalize
 from utils.detect.person_finder import find_people
 from utils.detect.visibility import (
-    CERTAIN_SCORE,
     PART_NAMES,
     guessed_parts,
+    is_certain,
     keypoints_of_body,
-    person_score,
+    to_pixels,
     visible_keypoints,
 )
 from utils.errors import UserError
@@ -51,20 +53,27 @@ class Predictor:
         quarter_turns: bool = False,
     ):
         self.device, self.precision = device, precision
-        network = prepare_for_inference(model, device, precision, compile)
-        chosen = {"fit_keypoints": fit_keypoints, "flip_test": flip_test, "quarter_turns": quarter_turns}
-        self.refine = partial(refine, **chosen)
-        self.network, self.model, self.predict = network, network.network, self.refine(network)
+        self.network = prepare_for_inference(model, device, precision, compile)
+        self.model = self.network.network
+        self._refine(fit_keypoints=fit_keypoints, flip_test=flip_test, quarter_turns=quarter_turns, rest_halves=True)
         self.finder = finder and fast_movenet(finder, device, compile)
         self.body = self.model.body_model
         self.faces = self.body.faces
 
     def refined_by(self, **changes: bool) -> "Predictor":
-        """The same networks with other refinements: flip_test, fit_keypoints, quarter_turns."""
+        """The same networks with other refinements: flip_test, fit_keypoints, quarter_turns, rest_halves.
+
+        rest_halves: with fit_keypoints, the half of a body that the picture's edge cuts off gets a rest pose.
+        """
         other = copy.copy(self)
-        other.refine = partial(refine, **self.refine.keywords | changes)
-        other.predict = other.refine(self.network)
+        other._refine(**self.refinements | changes)
         return other
+
+    def _refine(self, rest_halves: bool, **chosen: bool):
+        self.refinements = {"rest_halves": rest_halves, **chosen}
+        self.predict = refine(self.network, **chosen)
+        rest_halves = rest_halves and chosen["fit_keypoints"] and self.network.detects_keypoints
+        self.cut_bodies = CutBodies(KeypointFit(self.network)) if rest_halves else None
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -131,13 +140,18 @@ class Predictor:
                 raise UserError(
                     "the output of the network is not finite: the checkpoint is damaged or its training diverged"
                 )
+            halves = [None] * len(batch)
+            if self.cut_bodies:
+                sizes = [images[i].shape[:2] for i, _ in batch]
+                output, halves = self.cut_bodies(output, [d.crop for _, d in batch], sizes)
             for row, (i, detection) in enumerate(batch):
-                own = {key: value[row] for key, value in output.items()}
-                people[i].append(self._person(own, detection, images[i], focals[i]))
+                own = {key: value[row].numpy() for key, value in output.items()}
+                people[i].append(self._person(own, detection, images[i], focals[i], halves[row]))
         return people
 
-    def _person(self, output: dict[str, torch.Tensor], detection: Detection, image: np.ndarray, focal: Focal) -> Person:
-        values = {key: value.numpy() for key, value in output.items()}
+    def _person(
+        self, values: dict[str, np.ndarray], detection: Detection, image: np.ndarray, focal: Focal, at_rest: str | None
+    ) -> Person:
         crop, camera = detection.crop, detection.crop.camera(values["pred_cam"])
         perspective = pinhole(focal.pixels, *image.shape[:2])
         return Person(
@@ -156,21 +170,21 @@ class Predictor:
             focal=focal,
             perspective=perspective,
             placement=place(values["pred_vertices"], camera, perspective),
-            guessed=self._guessed(values, detection, image),
+            guessed=self._guessed(values, detection, image, at_rest),
+            at_rest=at_rest,
         )
 
     @staticmethod
-    def _guessed(values: dict[str, np.ndarray], detection: Detection, image: np.ndarray) -> tuple[str, ...]:
+    def _guessed(
+        values: dict[str, np.ndarray], detection: Detection, image: np.ndarray, at_rest: str | None
+    ) -> tuple[str, ...]:
         """The parts that the image does not show. Without detected keypoints: those that end outside the image."""
-        if "detected_keypoints" in values:
-            keypoints = values["detected_keypoints"].copy()
-            score = person_score(keypoints)
-        else:
-            keypoints, score = keypoints_of_body(values["pred_joints_2d"]), 1.0
-        if min(score, detection.score or 1.0) < CERTAIN_SCORE:
+        keypoints = values.get("detected_keypoints", keypoints_of_body(values["pred_joints_2d"]))
+        # a half has fewer keypoints than the scores are means of
+        if at_rest is None and not is_certain(keypoints, detection.score):
             return PART_NAMES
-        keypoints[:, :2] = detection.crop.to_image(keypoints[:, :2])
-        return guessed_parts(visible_keypoints(keypoints, *image.shape[:2]))
+        keypoints, side = to_pixels(keypoints, detection.crop), 200 * detection.crop.scale
+        return guessed_parts(visible_keypoints(keypoints, *image.shape[:2], side))
 
     @torch.inference_mode()
     def pose_body(self, rotmat: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -38,6 +38,7 @@ class Person:
     perspective: Perspective  # pinhole camera of the photograph, the same for all people in it
     placement: Placement  # rigid motion into the frame of `perspective`
     guessed: tuple[str, ...] = ()  # parts that the picture does not show, of utils.detect.visibility.PARTS
+    at_rest: str | None = None  # half beyond the picture's edge that has a rest pose, of utils.detect.visibility.HALVES
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) of this person -> frame of `perspective` (..., 3)."""
@@ -65,6 +66,7 @@ class Person:
             "bbox": self.bbox,
             "score": self.score,
             "guessed": self.guessed,
+            "at_rest": self.at_rest,
             "cam": self.cam,
             "crop": np.array((*self.crop.center, 200 * self.crop.scale)),
             "pose": pose,

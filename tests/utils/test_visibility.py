@@ -8,8 +8,8 @@ from utils.detect.visibility import (
     PARTS,
     guessed_parts,
     hatching,
+    is_certain,
     keypoints_of_body,
-    person_score,
     summary,
     visible_keypoints,
 )
@@ -43,7 +43,22 @@ def test_the_keypoints_of_a_body_are_its_joints():
     for coco, smpl in COCO17_TO_SMPL.items():
         np.testing.assert_array_equal(keypoints[coco], (*joints[smpl], 1))
     np.testing.assert_array_equal(keypoints[0, :2], joints[SMPL_JOINTS.index("head")])
-    assert person_score(keypoints) == 1
+
+
+def test_near_the_edge_more_confidence_is_needed():
+    keypoints = np.full((17, 3), (50.0, 78.0, 0.3))
+    assert visible_keypoints(keypoints, 80, 100, side=20).all()
+    assert not visible_keypoints(keypoints, 80, 100, side=100).any()
+    keypoints[:, 2] = 0.5
+    assert visible_keypoints(keypoints, 80, 100, side=100).all()
+
+
+def test_a_person_is_certain_by_the_detector_and_by_the_best_keypoints():
+    keypoints = np.zeros((17, 3))
+    keypoints[3:12, 2] = 0.5  # nine of them
+    assert is_certain(keypoints, None) and is_certain(keypoints, 0.61) and not is_certain(keypoints, 0.59)
+    keypoints[:6, 2] = 0
+    assert not is_certain(keypoints, None) and not is_certain(keypoints, 0.9)
 
 
 def test_hatching_is_the_share_of_the_guessed_joints():

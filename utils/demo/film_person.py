@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from utils.camera import Focal, WeakPerspective, pinhole, place
+from utils.camera import Crop, Focal, WeakPerspective, pinhole, place
 from utils.detect.motion import SmoothTrack, Track
 from utils.detect.visibility import PART_NAMES, guessed_parts, summary, visible_keypoints
 from utils.export.rig import Motion, RestBody
@@ -89,5 +89,8 @@ class PersonInFilm:
 
 def guessed_in_most(track: Track, height: int, width: int) -> tuple[str, ...]:
     """The parts of a person that are guessed in more than half of the frames; height, width: of the film, pixels."""
-    frames = [guessed_parts(visible_keypoints(keypoints, height, width)) for keypoints in track.keypoints]
+    frames = []
+    for keypoints, box in zip(track.keypoints, track.boxes, strict=True):
+        side = 200 * Crop.around(tuple(box)).scale
+        frames.append(guessed_parts(visible_keypoints(keypoints, height, width, side)))
     return tuple(part for part in PART_NAMES if 2 * sum(part in parts for parts in frames) > len(frames))

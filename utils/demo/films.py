@@ -48,7 +48,7 @@ def reconstruct_films(
     out. smooth: seconds. focal: pixels.
     """
     failures = []
-    predictor = predictor.refined_by(flip_test=flip_test)
+    predictor = predictor.refined_by(flip_test=flip_test, rest_halves=False)
     for path in paths:
         from utils.demo.video_results import VideoResults
         from utils.media.film import open_film

@@ -39,6 +39,8 @@ FIELDS = {
     "score": "confidence of the person detector, 0 to 1; null (nan) if the box was given or nobody was found",
     "guessed": "parts of the body that the picture does not show, or hardly: their pose is a guess, hatched in "
     "pictures; .npz: (10,) true for those of part_names",
+    "at_rest": "photographs: half of the body beyond the picture's edge, which has a rest pose: legs or upper body; "
+    "null if none (.npz: empty)",
     "cam": "s, tx, ty: weak-perspective camera of the crop, output of the network",
     "crop": "x, y of the centre and side of the square crop, input of the network, pixels",
     "pose": "(24, 3) axis-angle, radians, relative to the parent joint; pose[0] rotates the body into the camera frame",
@@ -130,6 +132,8 @@ def _degrees(values: np.ndarray):
 
 
 def _array(name: str, value) -> np.ndarray:
+    if name == "at_rest":
+        return np.asarray(value or "")
     if name == "guessed":
         return np.isin(PART_NAMES, value)
     if name == "angles":
