@@ -1,6 +1,11 @@
-"""Draw a sheet of the demo's outputs: one row per image with overlay, joints, side view and top view.
+"""Draw a sheet of the demo's outputs.
 
-python scripts/draw_outputs.py --output samples/results/outputs.jpg
+    python scripts/draw_outputs.py --output samples/results/outputs.jpg
+    python scripts/draw_outputs.py --panels --output samples/results/panels.jpg
+
+The first has one row per image with overlay, joints, side view and top view. The second has the demo's own sheet of
+each image: input, overlay, and a side view of each person. Without --img_path it also shows rendered people at
+different depths, and halves of the samples.
 """
 
 import sys
@@ -12,9 +17,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models.predictor import Predictor, load_predictor
+from scripts.lib.films.staged import LEFT, RIGHT, Actor, make_group
 from scripts.lib.keypoint_sheets import write_jpeg
 from utils.arguments import output_file, script_parser
-from utils.demo.photo_results import VIEWS
+from utils.demo.photo_results import VIEWS, PhotoResults
 from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import make_folder
 from utils.media.find import find_media
@@ -23,6 +29,17 @@ from utils.paths import SAMPLES
 from utils.render.panels import draw_joints, draw_overlay, draw_side_view
 
 SIDE = 360  # pixels of a tile
+PANEL_HEIGHT, PANEL_WIDTH = 260, 1760  # pixels of a row of the demo's sheets
+GUTTER = 16  # pixels between sheets
+MAX_PEOPLE = 5
+WAIST = 0.52  # of the height of a sample's person
+# rendered people: rows of the synthetic test split, feet, heights in pixels; the nearest last
+GROUP = (
+    Actor(LEFT, lambda _: (355, 150), 62),
+    Actor(RIGHT, lambda _: (285, 172), 92),
+    Actor(LEFT, lambda _: (205, 198), 132),
+    Actor(RIGHT, lambda _: (90, 232), 205),
+)
 
 
 def fit(image: np.ndarray) -> np.ndarray:
@@ -49,22 +66,51 @@ def draw(predictor: Predictor, path: Path) -> np.ndarray:
     return np.hstack([fit(overlay), fit(joints), *views])
 
 
+def halves(predictor: Predictor, path: Path) -> list[np.ndarray]:
+    """Two parts of an image: down to the waist of its person, and from there on."""
+    image = load_image(path)
+    _, y, _, height = predictor(image)[0].bbox
+    waist = round(y + WAIST * height)
+    return [np.ascontiguousarray(image[:waist]), np.ascontiguousarray(image[waist:])]
+
+
+def draw_panels(predictor: Predictor, images: list[np.ndarray]) -> np.ndarray:
+    """The demo's sheets of images, scaled to one height, in rows of PANEL_WIDTH pixels -> (H, PANEL_WIDTH, 3) uint8."""
+    results = PhotoResults(predictor.faces, predictor.colors, predictor.body.name, weights=predictor.weights)
+    rows, left = [], PANEL_WIDTH
+    for image in images:
+        sheet = results.sheet(image, predictor(image, max_people=MAX_PEOPLE))
+        zoom = min(PANEL_HEIGHT / sheet.shape[0], PANEL_WIDTH / sheet.shape[1])
+        height, width = (round(zoom * n) for n in sheet.shape[:2])
+        if left + width > PANEL_WIDTH:
+            rows.append(np.full((PANEL_HEIGHT + GUTTER, PANEL_WIDTH, 3), 255, np.uint8))
+            left = 0
+        rows[-1][:height, left : left + width] = cv2.resize(sheet, (width, height), interpolation=cv2.INTER_AREA)
+        left += width + GUTTER
+    return np.vstack(rows)
+
+
 @exit_on_user_error
 def main():
     parser = script_parser(__doc__)
     parser.add_argument(
         "--output", type=output_file(".jpg", ".jpeg"), required=True, metavar="FILE", help="JPEG to write"
     )
-    parser.add_argument(
-        "--img_path", nargs="+", default=[str(SAMPLES)], metavar="PATH", help="images or folders (default: samples)"
-    )
+    parser.add_argument("--img_path", nargs="+", metavar="PATH", help="images or folders (default: samples)")
+    parser.add_argument("--panels", action="store_true", help="draw the demo's own sheet of each image")
     parser.add_argument("--checkpoint", metavar="FILE", help="default: the network of the demo")
     args = parser.parse_args()
-    paths = find_media(args.img_path)
+    paths = find_media(args.img_path or [str(SAMPLES)])
     make_folder(args.output.parent)
     predictor = load_predictor(args.checkpoint)
-    rows = [draw(predictor, path) for path in paths]
-    write_jpeg(args.output, np.vstack(rows)[..., ::-1])
+    if args.panels:
+        images = [load_image(path) for path in paths]
+        if not args.img_path:
+            images += [make_group(GROUP), *(half for path in paths for half in halves(predictor, path))]
+        picture = draw_panels(predictor, images)
+    else:
+        picture = np.vstack([draw(predictor, path) for path in paths])
+    write_jpeg(args.output, picture[..., ::-1])
     print(f"wrote {printable(args.output)}")
 
 

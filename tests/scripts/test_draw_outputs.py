@@ -22,3 +22,23 @@ def test_pictures_are_fitted_whole():
     tile = draw_outputs.fit(np.zeros((50, 100, 3), np.uint8))
     dark = tile.max(-1) == 0
     assert dark.sum() == draw_outputs.SIDE * draw_outputs.SIDE // 2 and dark[draw_outputs.SIDE // 2].all()
+
+
+def test_the_demos_sheets_in_rows(tmp_path, monkeypatch):
+    """Two images of one person each, and four rendered people at different depths in panels of their own."""
+    group = draw_outputs.make_group(draw_outputs.GROUP)
+    cv2.imwrite(str(tmp_path / "group.png"), group[..., ::-1])
+    output = tmp_path / "panels.jpg"
+    images = [str(tmp_path / "group.png"), str(draw_outputs.SAMPLES / "im01.png")]
+    monkeypatch.setattr("sys.argv", ["x", "--panels", "--output", str(output), "--img_path", *images])
+    draw_outputs.main()
+    sheet = cv2.imread(str(output)).astype(int)
+    height, gutter = draw_outputs.PANEL_HEIGHT, draw_outputs.GUTTER
+    assert sheet.shape == (2 * (height + gutter), draw_outputs.PANEL_WIDTH, 3)
+    width = 2 * round(400 / 240 * height) + height  # input and overlay, and a square of four panels
+    panels = sheet[: height - 2, width - height + 12 : width]
+    colored = np.ptp(panels, axis=-1) > 25  # paper, clay and white are grey
+    for rows in np.array_split(colored, 2):
+        for panel in np.array_split(rows, 2, axis=1):
+            assert panel.mean() > 0.08
+    assert (sheet[height + 2 : height + gutter - 2] > 250).all()

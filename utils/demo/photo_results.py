@@ -55,13 +55,11 @@ class PhotoResults:
             written.append(folder / f"{name}{ending}")
             return written[-1]
 
-        overlay, looks = self.overlay(drawn, people, zoom), self.looks(people)
-        bodies, notes = [person.to_camera(person.vertices) for person in people], [note(person) for person in people]
-        heights = {"max_height": SHEET_HEIGHT, "min_height": LEAST_SHEET_HEIGHT}
-        save_image(file(".png"), draw_sheet(drawn, overlay, bodies, self.faces, **heights, options=looks, notes=notes))
+        overlay, group = self.overlay(drawn, people, zoom), self._drawn(people)
+        save_image(file(".png"), self.sheet(drawn, people, overlay))
         save_image(file("_overlay.png"), overlay)
         for view in (view for view in VIEWS if view in kinds):
-            picture = draw_views(bodies, self.faces, VIEW_SIDE, VIEW_SIDE, looks, notes, **VIEWS[view])
+            picture = draw_views(faces=self.faces, height=VIEW_SIDE, width=VIEW_SIDE, **group, **VIEWS[view])
             save_image(file(f"_{view}.png"), picture)
         if "keypoints" in kinds:
             joints = self._joints_2d(people, zoom)
@@ -95,6 +93,17 @@ class PhotoResults:
         picture = draw_overlay(image, bodies, self.faces, cameras, self.looks(people))
         number_people(picture, self._joints_2d(people, zoom), len(people))
         return picture
+
+    def sheet(self, image: np.ndarray, people: list, overlay: np.ndarray | None = None) -> np.ndarray:
+        """Photograph, its overlay (default: drawn here), and a side view of each person, in a row."""
+        overlay = self.overlay(image, people) if overlay is None else overlay
+        heights = {"max_height": SHEET_HEIGHT, "min_height": LEAST_SHEET_HEIGHT}
+        return draw_sheet(image, overlay, faces=self.faces, **self._drawn(people), **heights)
+
+    def _drawn(self, people: list) -> dict[str, list]:
+        """Arguments of the functions that draw views of several bodies."""
+        bodies = [person.to_camera(person.vertices) for person in people]
+        return {"bodies": bodies, "options": self.looks(people), "notes": [note(person) for person in people]}
 
     def looks(self, people: list) -> list[RenderOptions]:
         """How each person is drawn."""

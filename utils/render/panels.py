@@ -156,7 +156,7 @@ def draw_joints(image: np.ndarray, people: list[np.ndarray]) -> np.ndarray:
 def draw_sheet(
     image: np.ndarray,
     overlay: np.ndarray,
-    vertices: np.ndarray | list[np.ndarray],
+    bodies: np.ndarray | list[np.ndarray],
     faces: np.ndarray,
     max_height: int,
     options: RenderOptions | list[RenderOptions] = DEFAULT,
@@ -165,10 +165,10 @@ def draw_sheet(
 ) -> np.ndarray:
     """Input (H, W, 3) uint8, overlay and side views in a row with white gaps.
 
-    vertices: of one body, or of each. The sheet is at most max_height pixels high; a lower picture is scaled up to
+    bodies: vertices of one, or of each. The sheet is at most max_height pixels high; a lower picture is scaled up to
     min_height. options and notes: see `draw_views`.
     """
-    bodies = [vertices] if isinstance(vertices, np.ndarray) else vertices
+    bodies = [bodies] if isinstance(bodies, np.ndarray) else bodies
     height, width = image.shape[:2]
     new = int(np.clip(height, min_height, max_height))
     if new != height:

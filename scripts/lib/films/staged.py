@@ -107,6 +107,14 @@ def make_film(scene: Scene, path: Path) -> Truth:
     return Truth(boxes, visible)
 
 
+def make_group(actors: list[Actor]) -> np.ndarray:
+    """A picture (240, 400, 3) of rendered people where they are at time 0, the later ones in front."""
+    image, owner = _background(np.random.default_rng(0)), np.full(SIZE, -1)
+    for number, actor in enumerate(actors):
+        _paste(image, owner, number, actor, 0.0)
+    return image
+
+
 def _paste(image: np.ndarray, owner: np.ndarray, number: int, actor: Actor, time: float) -> np.ndarray:
     """Draw an actor -> box."""
     person = _cut_out(actor.row, actor.height)
