@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullFormatter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -49,10 +50,11 @@ def plot(runs: dict[str, dict[str, Curve]], path: Path):
             epochs, values = curves[title]
             axis.plot(epochs, values, marker="." if len(epochs) < 40 else None, linewidth=1.3, label=printable(name))
         axis.set(title=title, xlabel="epoch", ylabel=unit, yscale="log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter("{x:g}")
-        axis.tick_params(labelsize=8, which="both")
-        axis.grid(True, which="both", alpha=0.3)
+        axis.yaxis.set_minor_formatter(NullFormatter())
+        axis.tick_params(labelsize=8)
+        axis.grid(True, alpha=0.3)
     if len(runs) > 1:
         axes[0, 0].legend(fontsize=8)
     with atomic_path(path) as temporary:

@@ -98,7 +98,14 @@ def test_a_set_written_by_the_documentation_is_trained_on_and_evaluated(place):
     record = json.loads((place / "logs/mine/log.jsonl").read_text().splitlines()[-1])
     assert record["epoch"] == 1
     assert record["val"]["count"] == 3
-    run(place, "main.py", *flags, "--eval_only", "--auto_load=1", "--metrics_json=mine.json")
+    run(
+        place, "main.py", *flags, "--eval_only", "--auto_load=1", "--metrics_json=mine.json", "--save_predictions=e.npz"
+    )
     measured = json.loads((place / "mine.json").read_text())
     assert measured["mpjpe_mm"] == pytest.approx(record["val"]["mpjpe_mm"], rel=1e-3)
     assert measured["protocol"]["data"] == "my_data/val.yaml own/val.yaml"
+
+    worst = run(place, "scripts/draw_worst.py", "e.npz", *BODY, *sets[-3:], "--output=worst.png", "--count=2")
+    assert worst.count("MPJPE") >= 2 and cv2.imread(str(place / "worst.png")).shape[0] > 2 * 300
+    run(place, "scripts/plot_training.py", "logs/mine", "--output=curves.png")
+    assert cv2.imread(str(place / "curves.png")) is not None
