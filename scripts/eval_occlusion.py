@@ -58,9 +58,13 @@ def measure(networks: Networks, people: Dataset, num_samples: int, **options) ->
 
 def increases(errors: np.ndarray) -> np.ndarray:
     """Errors (N, 1 + K, J) -> mean increase by each patch (K, J), over the people who have both."""
-    change = errors[:, 1:] - errors[:, :1]
-    count = (~np.isnan(change)).sum(0)
-    return np.where(count, np.nansum(change, 0) / np.maximum(count, 1), np.nan)
+    return _over_people(errors[:, 1:] - errors[:, :1])
+
+
+def _over_people(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of the values that are not nan; nan without any."""
+    count = (~np.isnan(values)).sum(0)
+    return np.where(count, np.nansum(values, 0) / np.maximum(count, 1), np.nan)
 
 
 def covered_joints(errors: dict[str, np.ndarray]) -> list[dict]:
@@ -137,18 +141,25 @@ def main():
     errors = measure(networks, people, args.num_samples, **options)
     number_of_people = len(next(iter(errors.values()))[MEASURES[0]])
     report = {"people": number_of_people, "joints": list(J14), "limbs": [] if args.slide else list(LIMBS), **options}
+    grown, under = {}, {}
     for name in MEASURES:
         chosen = {network: found[name] for network, found in errors.items()}
-        grown = {network: increases(values) for network, values in chosen.items()}
-        report[name] = {"increase_mm": {n: [[_number(v) for v in row] for row in g] for n, g in grown.items()}}
+        grown[name] = {network: increases(values) for network, values in chosen.items()}
+        under[name] = {network: _over_people(values[:, 1:]) for network, values in chosen.items()}
+        report[name] = {
+            label: {network: [[_number(v) for v in row] for row in matrix] for network, matrix in matrices.items()}
+            for label, matrices in (("increase_mm", grown[name]), ("with_patch_mm", under[name]))
+        }
         if not args.slide:
             report[name]["covered"] = covered_joints(chosen)
             print(table(report[name]["covered"], name) + "\n")
     name = MEASURES[0]
-    grown = {network: increases(found[name]) for network, found in errors.items()}
-    title = f"increase of the {name} by a {args.occluder} patch, {number_of_people} people"
+    title = f"{name} under a {args.occluder} patch, {number_of_people} people"
     path = args.output / "occlusion.png"
-    (draw_maps if args.slide else draw_limbs)(grown, title, path)
+    if args.slide:
+        draw_maps(grown[name], f"increase of the {title}", path)
+    else:
+        draw_limbs(grown[name], under[name], title, path)
     write_text(args.output / "occlusion.json", json.dumps(report, indent=1) + "\n")
     print(f"wrote {printable(path)} and occlusion.json")
 

@@ -7,6 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from scripts.lib.occlusion.patches import LIMBS, limb_keypoints
 from utils.files import atomic_path
@@ -20,38 +21,47 @@ ORDER = [
 ]
 
 
-def draw_limbs(increase: dict[str, np.ndarray], title: str, path: Path):
-    """increase: network -> (limbs, 14) mm. One panel per network, then the difference of each from the first."""
+def draw_limbs(increase: dict[str, np.ndarray], errors: dict[str, np.ndarray], title: str, path: Path):
+    """increase, errors: network -> (limbs, 14) mm. A panel of the increase per network, then for each network after
+    the first one the difference of the errors under the patch."""
     names = [*increase]
-    panels = {name: (increase[name], False) for name in names}
-    panels |= {f"{name}\nminus {names[0]}": (increase[name] - increase[names[0]], True) for name in names[1:]}
-    columns = min(len(panels), 3)
-    rows = -(-len(panels) // columns)
+    panels = {name: increase[name] for name in names}
+    differences = {f"{name}\nminus {names[0]}, with the patch": errors[name] - errors[names[0]] for name in names[1:]}
+    columns = min(len(panels) + len(differences), 3)
+    rows = -(-(len(panels) + len(differences)) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(6.4 * columns, 5.4 * rows), layout="constrained", squeeze=False)
-    for axis in axes.flat[len(panels) :]:
+    for axis in axes.flat[len(panels) + len(differences) :]:
         axis.axis("off")
-    largest = np.nanmax([np.abs(values).max() if values.size else 0 for values in increase.values()])
-    gap = max((np.nanmax(np.abs(values)) for values, signed in panels.values() if signed), default=1.0) or 1.0
-    for axis, (name, (values, signed)) in zip(axes.flat, panels.items(), strict=False):
-        limit = gap if signed else largest
-        image = axis.imshow(values[:, ORDER], cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-        for i, limb in enumerate(LIMBS):
-            for j, joint in enumerate(ORDER):
-                value = values[i, joint]
-                if np.isnan(value):
-                    continue
-                bold = "bold" if joint in limb_keypoints(limb) else "normal"
-                color = "white" if abs(value) > 0.6 * limit else "black"
-                text = f"{value:.1f}" if signed else f"{value:.0f}"
-                axis.text(j, i, text, ha="center", va="center", fontsize=7, color=color, fontweight=bold)
-        axis.set_xticks(range(len(ORDER)), [J14[j].replace("_", " ") for j in ORDER], rotation=90, fontsize=8)
-        axis.set_yticks(range(len(LIMBS)), LIMBS, fontsize=8)
-        axis.set_title(name, fontsize=10)
-        axis.set_xlabel("joint")
-        axis.set_ylabel("hidden part")
-        figure.colorbar(image, ax=axis, shrink=0.8, label="mm")
+    axes = iter(axes.flat)
+    largest = max((np.nanmax(values) for values in panels.values()), default=1.0)
+    for name, values in panels.items():
+        _matrix(figure, next(axes), values, f"{name}: increase", "OrRd", 0, max(largest, 1), "{:.0f}")
+    largest = max((np.nanmax(np.abs(values)) for values in differences.values()), default=1.0)
+    for name, values in differences.items():
+        _matrix(figure, next(axes), values, name, "RdBu_r", -largest, largest, "{:+.1f}")
     figure.suptitle(title)
     _save(figure, path)
+
+
+def _matrix(
+    figure: plt.Figure, axis: Axes, values: np.ndarray, title: str, colors: str, low: float, high: float, form: str
+):
+    """Draw values (limbs, 14) as a matrix with numbers; those of the hidden limb's own joints are bold."""
+    image = axis.imshow(values[:, ORDER], cmap=colors, vmin=low, vmax=high, aspect="auto")
+    for i, limb in enumerate(LIMBS):
+        for j, joint in enumerate(ORDER):
+            value = values[i, joint]
+            if not np.isnan(value):
+                weight = "bold" if joint in limb_keypoints(limb) else "normal"
+                color = "white" if abs(value) > 0.6 * high else "black"
+                style = {"ha": "center", "va": "center", "fontsize": 7, "color": color, "fontweight": weight}
+                axis.text(j, i, form.format(value), **style)
+    axis.set_xticks(range(len(ORDER)), [J14[j].replace("_", " ") for j in ORDER], rotation=90, fontsize=8)
+    axis.set_yticks(range(len(LIMBS)), LIMBS, fontsize=8)
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel("joint")
+    axis.set_ylabel("hidden part")
+    figure.colorbar(image, ax=axis, shrink=0.8, label="mm")
 
 
 def draw_maps(increase: dict[str, np.ndarray], title: str, path: Path):
