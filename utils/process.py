@@ -7,6 +7,8 @@ environment. Without a launcher the run is a single process.
 import functools
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +40,20 @@ def print_once(text: str):
     """Print on rank 0 only, see `printable`; flushed, so that a pipe gets the line at once."""
     if is_main():
         print(printable(text, keep="\n"), flush=True)
+
+
+@contextmanager
+def divided_cores(workers: int) -> Iterator[None]:
+    """Within the block, each of `workers` Python threads gets its share of PyTorch's CPU threads.
+
+    If each used all cores, they would wait for one another at the end of every operation.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def choose_device(device: str = "auto") -> torch.device:

@@ -79,6 +79,7 @@ class FusedConv(nn.Module):
         In the layout of another size, they would be reordered at every call, which can take 30 times as long as a
         1 x 1 convolution.
         """
-        plain = self.weight.to_dense() if self.weight.is_mkldnn else self.weight
+        weight = self.weight  # which another thread may replace meanwhile
+        plain = weight.to_dense() if weight.is_mkldnn else weight
         self.weight = torch.ops.mkldnn._reorder_convolution_weight(plain, *self.geometry, list(shape))
         self.packed_for = shape[2:]

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from utils.media.prefetch import background, prefetch
+from utils.media.prefetch import background, parallel_map, prefetch
 
 
 def test_items_come_in_order_from_another_thread():
@@ -60,3 +60,22 @@ def test_what_goes_wrong_behind_is_raised(number):
         for i in range(10):
             add(i)
     assert len(done) < 10
+
+
+def test_items_are_worked_on_side_by_side_and_come_in_order():
+    barrier, given = threading.Barrier(3), []
+
+    def work(i):
+        barrier.wait(timeout=30)  # passes only if three are worked on at a time
+        return i * i
+
+    for done, square in enumerate(parallel_map(work, (given.append(i) or i for i in range(12)), 3)):
+        assert square == done * done and len(given) <= done + 4
+    assert len(given) == 12 and list(parallel_map(work, [], 3)) == []
+
+
+def test_an_error_among_parallel_items_comes_at_its_place():
+    results = parallel_map(lambda i: 1 / (2 - i), range(5), 2)
+    assert [next(results), next(results)] == [0.5, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)

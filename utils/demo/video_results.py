@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from utils.camera import Focal, default_focal
 from utils.demo.film_person import PersonInFilm, guessed_in_most
@@ -20,12 +21,15 @@ from utils.export.records import save_angles, save_json, save_npz
 from utils.export.rig import save_bvh, save_rigged_glb
 from utils.media.clock import rate_of
 from utils.media.film import Film
-from utils.media.video import VideoFile
+from utils.media.prefetch import parallel_map
+from utils.media.video import Frame, VideoFile
 from utils.media.video_writer import write_video
+from utils.process import divided_cores
 from utils.render.labels import number_people
 from utils.render.mesh import RenderOptions
 from utils.render.panels import draw_overlay
 
+WORKERS = 4  # threads that draw
 AGREE = 0.02  # of the rate: how far the header's may be from that of the frames
 
 
@@ -122,12 +126,22 @@ class VideoResults:
         )
         sound = film if isinstance(film, VideoFile) else None
         name = f"{short_name(film.path.name, 24)}: draw"
-        with write_video(path, film.info.rate, sound) as add, self.bar(total=len(film.times), desc=name) as bar:
-            for number, (image, time) in enumerate(film.frames()):
-                drawn = [i for i, person in enumerate(people) if person.is_drawn(number)]
-                bodies, cameras = [people[i].vertices(number) for i in drawn], [people[i].camera for i in drawn]
-                picture = draw_overlay(image, bodies, self.predictor.faces, cameras, [looks[i] for i in drawn])
-                number_people(picture, {i + 1: people[i].joints_2d(number) for i in drawn}, len(people))
+
+        def draw(numbered: tuple[int, Frame]) -> Frame:
+            number, (image, time) = numbered
+            drawn = [i for i, person in enumerate(people) if person.is_drawn(number)]
+            bodies, cameras = [people[i].vertices(number) for i in drawn], [people[i].camera for i in drawn]
+            picture = draw_overlay(image, bodies, self.predictor.faces, cameras, [looks[i] for i in drawn])
+            number_people(picture, {i + 1: people[i].joints_2d(number) for i in drawn}, len(people))
+            return Frame(picture, time)
+
+        workers = min(WORKERS, torch.get_num_threads())
+        with (
+            write_video(path, film.info.rate, sound) as add,
+            self.bar(total=len(film.times), desc=name) as bar,
+            divided_cores(workers),
+        ):
+            for picture, time in parallel_map(draw, enumerate(film.frames()), workers):
                 add(picture, time)
                 bar.update(1)
 

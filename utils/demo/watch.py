@@ -5,6 +5,7 @@ The network's estimates are a few numbers per person and frame, so that the leng
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 
@@ -20,8 +21,10 @@ from utils.detect.pieces import ONE_BODY, join_pieces, long_enough
 from utils.detect.shots import find_cuts
 from utils.detect.tracker import Tracker, overlap
 from utils.media.film import Film
+from utils.media.prefetch import background
 from utils.media.video import Frame
 from utils.person import Box
+from utils.process import divided_cores
 
 CHUNK = 8  # frames whose people go through the network together
 BACK = 200_000_000  # bytes of the frames that are in memory together when a film is read backwards
@@ -66,7 +69,12 @@ class Watcher:
     def _forwards(self):
         tracker = Tracker(self.predictor.finder, self.max_people, self.predictor.device, self.boxes)
         name, total = short_name(self.film.path.name, 24), self.film.info.frames
-        with self.bar(total=total, desc=f"{name}: watch") as bar:
+
+        def reconstruct(chunk: tuple[list[np.ndarray], list[dict[int, DetectedPerson]], int]):
+            for number, track in self._reconstruct(*chunk).items():
+                self.tracks.setdefault(number, Track()).extend(track)
+
+        with self.bar(total=total, desc=f"{name}: watch") as bar, self._meanwhile(reconstruct) as reconstruct:
             frames = self._with_cuts()
             while chunk := list(islice(frames, CHUNK)):
                 visible = []
@@ -74,11 +82,18 @@ class Watcher:
                     visible.append(tracker(frame.image, frame.time, cut))
                     if cut:
                         self.cuts.append(number)
-                new = self._reconstruct([frame.image for frame, _ in chunk], visible, self.count)
-                for number, track in new.items():
-                    self.tracks.setdefault(number, Track()).extend(track)
+                reconstruct(([frame.image for frame, _ in chunk], visible, self.count))
                 self.count += len(chunk)
                 bar.update(len(chunk))
+
+    @contextmanager
+    def _meanwhile(self, work: Callable) -> Iterator[Callable]:
+        """`work`, done by a thread while the next frames are followed; at once on a GPU, which gains nothing by it."""
+        if str(self.predictor.device) != "cpu":
+            yield work
+            return
+        with divided_cores(2), background(work, 1) as submit:
+            yield submit
 
     def _with_cuts(self) -> Iterator[tuple[Frame, bool]]:
         waiting: list[Frame] = []

@@ -1,4 +1,5 @@
-"""Work in a second thread, a few items in advance (`prefetch`) or afterwards (`background`), in bounded memory."""
+"""Work in other threads, in bounded memory: in advance (`prefetch`), afterwards (`background`), or side by side
+(`parallel_map`)."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -6,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-Item = TypeVar("Item")
+Item, Result = TypeVar("Item"), TypeVar("Result")
 _END = object()
 
 
@@ -40,3 +41,18 @@ def background(work: Callable[[Item], object], count: int) -> Iterator[Callable[
         yield submit
         for job in pending:
             job.result()
+
+
+def parallel_map(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Yield `work(item)` for each item, in order, computed by `workers` threads, up to one item more in advance.
+
+    An error of `work` is raised at the position of its item.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        pending = deque()
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

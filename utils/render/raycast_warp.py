@@ -9,6 +9,7 @@ import atexit
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
@@ -21,6 +22,7 @@ from torch import Tensor
 from utils.camera import Camera, Perspective
 
 FAR = 1e6  # metres
+_FIRST, _started = threading.Lock(), set()  # lock for the first launch; devices on which it is done
 
 
 @wp.kernel(enable_backward=False)
@@ -53,7 +55,8 @@ class RayCaster:
     """Casts rays at one mesh: vertices (V, 3) float32 in the camera frame, faces (F, 3), on a CPU or a CUDA device."""
 
     def __init__(self, vertices: Tensor, faces: Tensor):
-        _start_warp()
+        with _FIRST:
+            _start_warp()
         self.vertices = vertices.contiguous()
         self.near = float(vertices[:, 2].min()) - 1
         indices = faces.to(torch.int32).flatten().contiguous()
@@ -69,7 +72,8 @@ class RayCaster:
         depth = torch.full((height, width), torch.inf, device=device)
         is_perspective = isinstance(camera, Perspective)
         focal = (camera.fx, camera.fy) if is_perspective else (camera.scale, camera.scale)
-        with _stream_of_torch(device):
+        # the first launch loads the kernel, which threads must not do at the same time
+        with _FIRST if device not in _started else nullcontext(), _stream_of_torch(device):
             wp.launch(
                 _cast,
                 dim=(height, width),
@@ -77,6 +81,7 @@ class RayCaster:
                 outputs=[wp.from_torch(face), wp.from_torch(barycentric, dtype=wp.vec3), wp.from_torch(depth)],
                 device=wp.device_from_torch(device),
             )
+        _started.add(device)
         return face, barycentric, depth
 
 
