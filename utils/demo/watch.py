@@ -23,7 +23,7 @@ from utils.detect.tracker import Tracker, overlap
 from utils.media.film import Film
 from utils.media.prefetch import background
 from utils.media.video import Frame
-from utils.person import Box
+from utils.person import Box, Person
 from utils.process import divided_cores
 
 CHUNK = 8  # frames whose people go through the network together
@@ -56,6 +56,7 @@ class Watcher:
             joined = [t for t in join_pieces(inside, times) if long_enough(t, times, (first, after))]
             joined.sort(key=lambda track: (not self._given(track), -len(track.frames)))
             people += joined[: max(self.max_people, len(self.boxes))]
+        self._estimate_missing(people)
         return people
 
     def shots(self) -> list[tuple[int, int]]:
@@ -125,7 +126,7 @@ class Watcher:
                 if not tracker.targets or self._is_followed(visible[frame - begin], frame):
                     tracker.targets.clear()
                     break
-            before = self._reconstruct(images, visible, begin)
+            before = self._tracks(images, visible, begin)
             if number in before:
                 self.tracks[number] = before[number].joined(self.tracks[number])
             start = begin
@@ -139,22 +140,63 @@ class Watcher:
                     return True
         return False
 
+    def _estimate_missing(self, people: list[Track]):
+        """Estimate the bodies that were found backwards, of these people only."""
+        wanted: dict[int, dict[int, DetectedPerson]] = {}
+        for number, track in enumerate(people):
+            for i, frame in enumerate(track.frames):
+                if track.rotmat[i] is None:
+                    wanted.setdefault(frame, {})[number] = DetectedPerson(track.boxes[i], track.keypoints[i], 1.0)
+        if not wanted:
+            return
+        first, after = min(wanted), max(wanted) + 1
+        frames = enumerate(self.film.frames(first, after), first)
+        with self._meanwhile(lambda part: self._fill(people, *part)) as fill:
+            while part := list(islice(((number, frame) for number, frame in frames if number in wanted), CHUNK)):
+                numbers = [number for number, _ in part]
+                fill((numbers, [frame.image for _, frame in part], [wanted[number] for number in numbers]))
+
+    def _fill(self, people: list[Track], numbers: list[int], images: list[np.ndarray], visible: list[dict]):
+        """Write the estimates of the people visible in these frames into their tracks."""
+        for frame, seen, bodies in zip(numbers, visible, self._bodies(images, visible), strict=True):
+            for number, body in zip(seen, bodies, strict=True):
+                people[number].set(frame, **_estimate(body))
+
     def _reconstruct(
         self, images: list[np.ndarray], visible: list[dict[int, DetectedPerson]], begin: int
     ) -> dict[int, Track]:
-        """Estimates of the people visible in consecutive frames, from number `begin` on -> their tracks there."""
+        """Tracks, with estimates, of the people visible in consecutive frames from number `begin` on."""
+        return self._tracks(images, visible, begin, self._bodies(images, visible))
+
+    def _bodies(self, images: list[np.ndarray], visible: list[dict[int, DetectedPerson]]) -> list[list[Person]]:
         detections = [[self.predictor.detection(p.bbox, p.score) for p in people.values()] for people in visible]
+        return self.predictor.reconstruct(images, detections)
+
+    @staticmethod
+    def _tracks(
+        images: list[np.ndarray],
+        visible: list[dict[int, DetectedPerson]],
+        begin: int,
+        bodies: list[list[Person | None]] | None = None,
+    ) -> dict[int, Track]:
+        """Tracks of the people visible in consecutive frames from number `begin` on; bodies: their estimates."""
         tracks: dict[int, Track] = {}
-        answers = self.predictor.reconstruct(images, detections)
-        for frame, (image, people, bodies) in enumerate(zip(images, visible, answers, strict=True), begin):
-            for (number, person), body in zip(people.items(), bodies, strict=True):
+        bodies = bodies or [[None] * len(people) for people in visible]
+        for frame, (image, people, row) in enumerate(zip(images, visible, bodies, strict=True), begin):
+            for (number, person), body in zip(people.items(), row, strict=True):
                 tracks.setdefault(number, Track()).add(
                     frames=frame,
                     boxes=person.bbox,
                     keypoints=person.keypoints,
                     colours=clothes_colours(image, person.keypoints),
-                    rotmat=Rotation.from_rotvec(body.pose).as_matrix().astype(np.float32),
-                    betas=body.betas,
-                    weak=np.array(body.camera),
+                    **_estimate(body),
                 )
         return tracks
+
+
+def _estimate(body: Person | None) -> dict:
+    """Columns of a track."""
+    if body is None:
+        return dict.fromkeys(("rotmat", "betas", "weak"))
+    rotmat = Rotation.from_rotvec(body.pose).as_matrix().astype(np.float32)
+    return {"rotmat": rotmat, "betas": body.betas, "weak": np.array(body.camera)}

@@ -15,7 +15,7 @@ REACH = 3.0  # widths of the Gaussian beyond which frames have no weight
 
 @dataclass
 class Track:
-    """Estimates of one person, in order of frames."""
+    """One person, in order of frames. rotmat, betas and weak are None where the body is not estimated yet."""
 
     frames: list[int] = field(default_factory=list)
     boxes: list[np.ndarray] = field(default_factory=list)  # (4,) x, y, width, height, pixels
@@ -33,10 +33,12 @@ class Track:
             return np.nanmedian(self.colours, axis=0)
 
     def joined(self, other: "Track") -> "Track":
-        """Both in one; for frames that both have, this one's estimates."""
+        """Both in one; for frames that both have, this one's, unless only the other one has an estimate."""
         result = Track()
         rows = {frame: (other, i) for i, frame in enumerate(other.frames)}
-        rows |= {frame: (self, i) for i, frame in enumerate(self.frames)}
+        for i, frame in enumerate(self.frames):
+            if frame not in rows or self.rotmat[i] is not None or other.rotmat[rows[frame][1]] is None:
+                rows[frame] = (self, i)
         for frame in sorted(rows):
             track, i = rows[frame]
             result.add(**{column.name: getattr(track, column.name)[i] for column in fields(track)})
@@ -72,6 +74,12 @@ class Track:
         """The box in a frame, None if the person is not visible there."""
         i = bisect_left(self.frames, frame)
         return self.boxes[i] if i < len(self.frames) and self.frames[i] == frame else None
+
+    def set(self, frame: int, **columns):
+        """Replace values of a frame that the track has."""
+        i = bisect_left(self.frames, frame)
+        for name, value in columns.items():
+            getattr(self, name)[i] = value
 
     def extend(self, other: "Track"):
         """Frames more, all after the last one."""
