@@ -10,6 +10,8 @@ from utils.errors import UserError
 from utils.network_config import BACKBONE_NAMES, is_backbone
 from utils.paths import ASSETS, ROOT
 
+LARGEST_INT = 2**63 - 1  # of Python's sizes and of torch
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are UserErrors of one line. Flags must be written in full."""
@@ -40,6 +42,8 @@ def number(
         value = kind(text)
         if value != value or abs(value) == float("inf"):
             raise argparse.ArgumentTypeError(f"{text} is not finite")
+        if kind is int and abs(value) > LARGEST_INT:
+            raise argparse.ArgumentTypeError(f"{text} is too large")
         if at_least is not None and value < at_least:
             raise argparse.ArgumentTypeError(f"{text} is below {at_least}")
         if above is not None and value <= above:

@@ -57,6 +57,8 @@ def exit_on_user_error(main):
         for name in ("stdout", "stderr"):
             if getattr(sys, name) is None:  # closed by the shell, as in `2>&-`
                 setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+            elif hasattr(getattr(sys, name), "reconfigure"):  # a terminal without UTF-8 shows escapes of other letters
+                getattr(sys, name).reconfigure(errors="backslashreplace")
         try:
             result = main(*args, **kwargs)
             sys.stdout.flush()

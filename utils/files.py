@@ -49,9 +49,9 @@ def _sync_folder(folder: Path):
 
 
 def write_text(path: str | Path, text: str):
-    """Write a text file (UTF-8) atomically."""
+    """Write a text file (UTF-8) atomically; bytes of a name that is not UTF-8 are written as they are."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def find_file(folder: str | Path, names: Iterable[str]) -> Path | None:

@@ -5,6 +5,7 @@ The network is small and random: its bodies are odd, but where they are drawn ha
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -543,6 +544,20 @@ def test_closed_outputs_give_no_traceback(command, ending):
     script = f"{{ {sys.executable} {command}; }} {ending}"
     result = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert "Traceback" not in result.stderr + result.stdout and "Exception" not in result.stderr
+
+
+def test_any_name_on_a_terminal_that_shows_ascii_alone(tmp_path):
+    """Letters of other scripts, bytes that are not UTF-8, and escape sequences."""
+    names = [b"\xc3\xa9\xc2\xb2.png", b"caf\xe9.png", b"a\x1b[31mb.png"]
+    for name in names:
+        shutil.copy(SAMPLE, os.fsencode(tmp_path) + b"/" + name)
+    command = [sys.executable, "demo.py", "--img_path", tmp_path, "--output", tmp_path / "out", "--save", "html,json"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii:strict", "LC_ALL": "C"}
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, env=environment, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.isascii() and b"\x1b" not in result.stdout and b"\\xb2" in result.stdout
+    pages = [*(tmp_path / "out").glob("*.html")]
+    assert len(pages) == 3 and all(page.read_bytes().decode("utf-8") for page in pages)
 
 
 def test_a_photograph_that_cannot_be_written_does_not_stop_the_others(run, tmp_path):

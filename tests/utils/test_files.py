@@ -13,6 +13,11 @@ def test_every_legal_name_can_be_written(tmp_path, name):
     assert len([*tmp_path.iterdir()]) == 1
 
 
+def test_a_name_that_is_not_utf8_can_be_written_in_a_text(tmp_path):
+    write_text(tmp_path / "a.txt", "caf\udce9 \u00e9")
+    assert (tmp_path / "a.txt").read_bytes() == b"caf\xe9 \xc3\xa9"
+
+
 def test_a_name_too_long_is_reported(tmp_path):
     with pytest.raises(UserError, match="cannot write"):
         write_text(tmp_path / ("x" * 256), "text")

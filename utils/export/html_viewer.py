@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from utils.camera import UPRIGHT
+from utils.errors import printable
 from utils.export.gltf import vertex_normals
 
 TEMPLATE = Path(__file__).with_name("viewer.html")
@@ -24,6 +25,7 @@ def viewer_page(
 
     vertices (V, 3) metres in the camera frame, faces (F, 3), colors (V, 3) uint8 sRGB.
     """
+    title = html.escape(printable(title))
     upright = vertices * UPRIGHT
     arrays = {
         "positions": upright.astype("<f4"),
@@ -32,8 +34,8 @@ def viewer_page(
         "indices": faces.astype("<u4"),
     }
     mesh = json.dumps({name: _base64(array.tobytes()) for name, array in arrays.items()})
-    shown = "" if picture is None else f'<img alt="{html.escape(title)}" src="{data_url(picture, "JPEG")}">'
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(title=html.escape(title), mesh=mesh, picture=shown)
+    shown = "" if picture is None else f'<img alt="{title}" src="{data_url(picture, "JPEG")}">'
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(title=title, mesh=mesh, picture=shown)
 
 
 def data_url(picture: np.ndarray, kind: str) -> str:
