@@ -35,7 +35,7 @@ def test_numbers_in_range(kind, text, value):
         (number(int, at_least=1), "0", "0 is below 1"),
         (number(int, at_least=1), "-1", "-1 is below 1"),
         (number(int, at_least=1), "9" * 20, "9" * 20 + " is too large"),
-        (number(int), "-" + "9" * 20, "9" * 20 + " is too large"),
+        (number(int), "-" + "9" * 20, "-" + "9" * 20 + " is too large"),
         (number(int), "1.5", "invalid whole number value: '1.5'"),
         (number(float), "nan", "nan is not finite"),
         (number(float, at_least=0), "inf", "inf is not finite"),
