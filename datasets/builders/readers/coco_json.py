@@ -4,7 +4,6 @@ NeuralAnnot (Moon et al., CVPRW 2022): {"smpl_param": {pose, shape, trans}, "cam
 camera frame. SMPLify (Choi et al., ECCV 2020): {"smpl_param": {pose, shape}, "cam_param": {s, t}}, pixel = s X + t.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,47 +11,25 @@ import numpy as np
 from datasets.builders.boxes import crop_of_xywh
 from datasets.builders.keypoint_orders import to_j24
 from datasets.builders.pictures import locate
-from datasets.builders.record import BadEntry, Dropped, PersonRecord, Unit, dicts, file_state, picture_of, records
-from datasets.builders.values import betas_of, load_json, numbers, text
+from datasets.builders.readers.annotations import AnnotationReader, load_annotations, load_fits
+from datasets.builders.record import BadEntry, PersonRecord, file_state
+from datasets.builders.values import betas_of, numbers, text
 from utils.camera import Perspective, WeakPerspective
-from utils.errors import UserError
-
-ROWS = 128  # of a unit
 
 
-class CocoJson:
+class CocoJson(AnnotationReader):
     """keypoint_order: place in J24 of each annotated keypoint, see keypoint_orders.py."""
 
     def __init__(self, images: Path, annotations: Path, fits: Path, keypoint_order: tuple[int, ...]):
-        self.images, self.annotations, self.fits, self.order = images, annotations, fits, keypoint_order
-        self.rows: list[tuple[dict, dict, dict | None]] | None = None
+        super().__init__(images, annotations)
+        self.fits, self.order = fits, keypoint_order
 
     def fingerprint(self) -> dict:
         return {"format": "coco json", "images": str(self.images), "files": file_state(self.annotations, self.fits)}
 
-    def units(self) -> list[Unit]:
-        if self.rows is None:
-            data, fits = load_json(self.annotations), load_json(self.fits)
-            if not isinstance(data, dict) or not {"images", "annotations"} <= set(data):
-                raise UserError(
-                    f"{self.annotations} has no 'images' and 'annotations'; give annotations in COCO's form"
-                )
-            if not isinstance(fits, dict):
-                raise UserError(f"{self.fits} is no dictionary of fits by annotation id; give another --fits")
-            images = {image.get("id"): image for image in dicts(data["images"])}
-            self.rows = [
-                (a, images.get(a.get("image_id")), fits.get(str(a.get("id")))) for a in dicts(data["annotations"])
-            ]
-        return [
-            Unit(len(part), (start,), picture_of(self._picture, part[0][1]))
-            for start in range(0, len(self.rows), ROWS)
-            if (part := self.rows[start : start + ROWS])
-        ]
-
-    def read(self, unit: Unit) -> Iterator[PersonRecord | Dropped]:
-        (start,) = unit.arguments
-        rows = self.rows[start : start + unit.rows]
-        yield from records(rows, self._record, lambda row: f"{self.annotations} annotation {row[0].get('id', '?')}")
+    def _load(self) -> list[tuple[dict, dict | None, dict | None]]:
+        rows, fits = load_annotations(self.annotations, "annotations in COCO's form"), load_fits(self.fits)
+        return [(annotation, image, fits.get(str(annotation.get("id")))) for annotation, image in rows]
 
     def _picture(self, image: dict) -> Path:
         return locate(self.images, text(image["file_name"]))

@@ -4,7 +4,6 @@ keypoints_img (21, 2) pixels, keypoints_cam (21, 3) millimetres in the camera's 
 neutral.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +11,21 @@ import numpy as np
 from datasets.builders.boxes import crop_of_xywh
 from datasets.builders.keypoint_orders import MUCO21_TO_J24, to_j24
 from datasets.builders.pictures import locate
-from datasets.builders.record import BadEntry, Dropped, PersonRecord, Unit, dicts, file_state, picture_of, records
-from datasets.builders.values import betas_of, load_json, numbers, text
+from datasets.builders.readers.annotations import AnnotationReader, load_annotations, load_fits
+from datasets.builders.record import BadEntry, PersonRecord, file_state
+from datasets.builders.values import betas_of, numbers, text
 from utils.camera import Perspective
-from utils.errors import UserError
 
-ROWS = 128  # of a unit
 PELVIS = 14
 MAX_FIT_ERROR = 0.025  # metres; the limit of the fits' authors
 
 
-class MuCo:
+class MuCo(AnnotationReader):
     """all_people: also those behind the nearest person of a picture, who are often hidden."""
 
     def __init__(self, images: Path, annotations: Path, fits: Path | None, all_people: bool = False):
-        self.images, self.annotations, self.fits, self.all_people = images, annotations, fits, all_people
-        self.rows: list[tuple[dict, dict | None, dict | None, bool]] | None = None
+        super().__init__(images, annotations)
+        self.fits, self.all_people = fits, all_people
 
     def fingerprint(self) -> dict:
         files = file_state(self.annotations, *([self.fits] if self.fits else []))
@@ -36,31 +34,14 @@ class MuCo:
     def notes(self) -> list[str]:
         return [] if self.fits else ["no --fits: rows have no body"]
 
-    def units(self) -> list[Unit]:
-        if self.rows is None:
-            data, fits = load_json(self.annotations), load_json(self.fits) if self.fits else {}
-            if not isinstance(data, dict) or not {"images", "annotations"} <= set(data):
-                raise UserError(f"{self.annotations} has no 'images' and 'annotations'; give MuCo-3DHP.json")
-            images = {image.get("id"): image for image in dicts(data["images"])}
-            annotations, nearest = dicts(data["annotations"]), {}
-            for annotation in annotations:
-                best = nearest.get(annotation.get("image_id"))
-                if best is None or _depth(annotation) < _depth(best):
-                    nearest[annotation.get("image_id")] = annotation
-            self.rows = [
-                (a, images.get(a.get("image_id")), fits.get(str(a.get("id"))), a is nearest[a.get("image_id")])
-                for a in annotations
-            ]
-        return [
-            Unit(len(part), (start,), picture_of(self._picture, part[0][1]))
-            for start in range(0, len(self.rows), ROWS)
-            if (part := self.rows[start : start + ROWS])
-        ]
-
-    def read(self, unit: Unit) -> Iterator[PersonRecord | Dropped]:
-        (start,) = unit.arguments
-        rows = self.rows[start : start + unit.rows]
-        yield from records(rows, self._record, lambda row: f"{self.annotations} annotation {row[0].get('id', '?')}")
+    def _load(self) -> list[tuple[dict, dict | None, dict | None, bool]]:
+        rows, fits = load_annotations(self.annotations, "MuCo-3DHP.json"), load_fits(self.fits) if self.fits else {}
+        nearest = {}
+        for annotation, _ in rows:
+            best = nearest.get(str(annotation.get("image_id")))
+            if best is None or _depth(annotation) < _depth(best):
+                nearest[str(annotation.get("image_id"))] = annotation
+        return [(a, image, fits.get(str(a.get("id"))), a is nearest[str(a.get("image_id"))]) for a, image in rows]
 
     def _picture(self, image: dict) -> Path:
         return locate(self.images, text(image["file_name"]))

@@ -4,57 +4,30 @@ An annotation has bbox (left, top, width, height), smpl_param {pose, shape, tran
 metres, and OpenPose's 18 keypoints; an image has sequence, file_name and cam_param {focal, princpt}.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from datasets.builders.boxes import crop_of_xywh
 from datasets.builders.keypoint_orders import COCO18_TO_J24, to_j24
+from datasets.builders.readers.annotations import AnnotationReader, load_annotations
 from datasets.builders.record import (
     BadEntry,
-    Dropped,
     PersonRecord,
-    Unit,
-    dicts,
     file_state,
-    picture_of,
-    records,
 )
-from datasets.builders.values import betas_of, gender_of, load_json, numbers, text
+from datasets.builders.values import betas_of, gender_of, numbers, text
 from utils.camera import Perspective
-from utils.errors import UserError
-
-ROWS = 128  # of a unit
 
 
-class ThreeDPWJson:
+class ThreeDPWJson(AnnotationReader):
     """One split."""
-
-    def __init__(self, images: Path, annotations: Path):
-        self.images, self.annotations = images, annotations
-        self.rows: list[tuple[dict, dict | None]] | None = None
 
     def fingerprint(self) -> dict:
         return {"format": "3dpw json", "images": str(self.images), "files": file_state(self.annotations)}
 
-    def units(self) -> list[Unit]:
-        if self.rows is None:
-            data = load_json(self.annotations)
-            if not isinstance(data, dict) or not {"images", "annotations"} <= set(data):
-                raise UserError(f"{self.annotations} has no 'images' and 'annotations'; give 3DPW_latest_train.json")
-            images = {image.get("id"): image for image in dicts(data["images"])}
-            self.rows = [(a, images.get(a.get("image_id"))) for a in dicts(data["annotations"])]
-        return [
-            Unit(len(part), (start,), picture_of(self._picture, part[0][1]))
-            for start in range(0, len(self.rows), ROWS)
-            if (part := self.rows[start : start + ROWS])
-        ]
-
-    def read(self, unit: Unit) -> Iterator[PersonRecord | Dropped]:
-        (start,) = unit.arguments
-        rows = self.rows[start : start + unit.rows]
-        yield from records(rows, self._record, lambda row: f"{self.annotations} annotation {row[0].get('id', '?')}")
+    def _load(self) -> list[tuple[dict, dict | None]]:
+        return load_annotations(self.annotations, "3DPW_latest_train.json")
 
     def _picture(self, image: dict) -> Path:
         return self.images / text(image["sequence"]) / text(image["file_name"])
