@@ -4,7 +4,8 @@
     python scripts/export_model.py --output smpl_pose.onnx                  # the default network
     python scripts/export_model.py --output smpl_pose.pt2 --checkpoint C    # torch.export.load(FILE).module()(image)
 
-Input `image` (B, 3, 224, 224): RGB, ImageNet-normalised, any B. Outputs, in the camera frame (x right, y down, z away):
+Input `image` (B, 3, 224, 224): RGB, ImageNet-normalised, any B (`batch` in ONNX). Outputs, in the camera frame
+(x right, y down, z away):
 
     vertices (B, V, 3) and joints (B, 24, 3), metres     rotmat (B, 24, 3, 3), relative to the parent joint
     betas (B, 10), shape                                  camera (B, 3), s, tx, ty: crop xy = s (XY + (tx, ty))
@@ -48,6 +49,7 @@ OUTPUTS = {
     "keypoints": "pred_keypoints_3d",
 }
 FORMATS = (".onnx", ".pt2")
+BATCH = "batch"  # name of the free dimension of the input and the outputs
 TOLERANCE = 1e-3  # in the units of the outputs
 
 
@@ -73,7 +75,7 @@ def export(model: MeshRecovery, path: Path) -> dict[str, float]:
     images = example_images()
     with torch.no_grad():
         program = torch.export.export(
-            network, (images[:2],), dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1, max=4096)}}
+            network, (images[:2],), dynamic_shapes={"image": {0: torch.export.Dim(BATCH, min=1, max=4096)}}
         )
         with atomic_path(path) as temporary:
             run = write_onnx(program, temporary) if path.suffix.lower() == ".onnx" else write_pt2(program, temporary)
@@ -100,7 +102,9 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path) -> Callable[[T
     import onnxruntime
 
     names = {"input_names": ["image"], "output_names": [*OUTPUTS]}
-    torch.onnx.export(program, dynamo=True, verbose=False, **names).save(path)
+    exported = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+    exported.rename_axes({exported.model.graph.inputs[0].shape[0]: BATCH})  # PyTorch's own name is a number
+    exported.save(path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda images: session.run([*OUTPUTS], {"image": images.numpy()})
 

@@ -30,6 +30,26 @@ def test_exported_program_takes_any_batch(small_network, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["network.pt2"]
 
 
+def test_the_free_dimension_of_onnx_is_called_batch(tmp_path):
+    onnx = pytest.importorskip("onnx")
+
+    class Network(torch.nn.Module):
+        def forward(self, image):
+            means = image.mean((2, 3))
+            return tuple(means + number for number in range(len(export_model.OUTPUTS)))
+
+    free = {"image": {0: torch.export.Dim("batch", min=1, max=64)}}
+    program = torch.export.export(Network(), (torch.zeros(2, 3, 8, 8),), dynamic_shapes=free)
+    run = export_model.write_onnx(program, tmp_path / "network.onnx")
+    for count in (1, 5):
+        assert [output.shape for output in run(torch.zeros(count, 3, 8, 8))] == [(count, 3)] * 6
+    graph = onnx.load(tmp_path / "network.onnx").graph
+    assert [value.name for value in graph.input] == ["image"]
+    assert [value.name for value in graph.output] == [*export_model.OUTPUTS]
+    for value in (*graph.input, *graph.output):
+        assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
 @pytest.mark.parametrize("ending", export_model.FORMATS)
 def test_a_file_that_disagrees_is_not_left(small_network, tmp_path, monkeypatch, ending):
     def write_wrong(program, path):
