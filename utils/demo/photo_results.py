@@ -71,7 +71,7 @@ class PhotoResults:
                 path = file(f".{kind}" if number == 1 else f"_person{number}.{kind}")
                 save_mesh(path, person.vertices, self.faces, self.colors)
         if "html" in kinds:
-            write_text(file(".html"), viewer_page(name, *self.group(people), overlay))
+            write_text(file(".html"), viewer_page(name, *self.group(people), overlay, drawn))
         if kinds & {"npz", "json", "angles"}:
             picture, records = self.describe(image, people), [person.record() for person in people]
             for kind, save in (("json", save_json), ("npz", save_npz)):

@@ -19,11 +19,17 @@ PICTURE_SIDE = 1600  # pixels; a larger picture is scaled down
 
 
 def viewer_page(
-    title: str, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, picture: np.ndarray | None = None
+    title: str,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    colors: np.ndarray,
+    picture: np.ndarray | None = None,
+    before: np.ndarray | None = None,
 ) -> str:
     """HTML of a mesh that can be rotated, next to a picture (H, W, 3) uint8 if one is given.
 
-    vertices (V, 3) metres in the camera frame, faces (F, 3), colors (V, 3) uint8 sRGB.
+    vertices (V, 3) metres in the camera frame, faces (F, 3), colors (V, 3) uint8 sRGB. before (H, W, 3) uint8: another
+    state of the picture; a slider uncovers one or the other.
     """
     title = html.escape(printable(title))
     upright = vertices * UPRIGHT
@@ -34,8 +40,19 @@ def viewer_page(
         "indices": faces.astype("<u4"),
     }
     mesh = json.dumps({name: _base64(array.tobytes()) for name, array in arrays.items()})
-    shown = "" if picture is None else f'<img alt="{title}" src="{data_url(picture, "JPEG")}">'
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(title=title, mesh=mesh, picture=shown)
+    shown = "" if picture is None else _pictures(title, picture, before)
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(title=title, mesh=mesh, pictures=shown)
+
+
+def _pictures(title: str, picture: np.ndarray, before: np.ndarray | None) -> str:
+    """HTML of a picture, or of two that cover each other and a slider. title: HTML."""
+    ratio = f"{picture.shape[1] / picture.shape[0]:.5f}"
+    shown, slider = f'<img alt="{title} with the bodies drawn over it" src="{data_url(picture, "JPEG")}">', ""
+    if before is not None:
+        shown += f'<img id="before" alt="{title}" src="{data_url(before, "JPEG")}"><span id="edge"></span>'
+        shown += "<span class='side'>before</span><span class='side'>after</span>"
+        slider = '<input type="range" value="50" aria-label="Percent of the photograph that is shown without bodies">'
+    return f'<figure><div id="pictures" style="--ratio: {ratio}; --shown: 50%">{shown}</div>{slider}</figure>'
 
 
 def data_url(picture: np.ndarray, kind: str) -> str:
