@@ -1,6 +1,6 @@
-"""The page and the one-file viewer, as a visitor meets them: in headless Chromium, where there is one."""
+"""The page, as visitors meet it: in headless Chromium, where there is one."""
 
-import base64
+import json
 import os
 import re
 import shutil
@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
+from fractions import Fraction
 from html import unescape
 from pathlib import Path
 
@@ -16,78 +18,50 @@ import numpy as np
 import pytest
 import trimesh
 
-from utils.camera import UPRIGHT
+from tests.helpers.browser import SLOW, WITH_3D, WITH_CAMERA, chromium, drag, new_tab, overflow
 from utils.demo.uploads import Uploads
 from utils.errors import UserError
-from utils.export.html_viewer import viewer_page
+from utils.media.images import load_image
+from utils.media.video_writer import write_video
 from utils.paths import ROOT, SAMPLES
-
-SLOW = 300  # seconds that a busy machine may take for a step
-FLAGS = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-
-
-@pytest.fixture
-def ball():
-    sphere = trimesh.creation.icosphere(subdivisions=2)
-    colors = np.full((len(sphere.vertices), 3), (250, 10, 10), np.uint8)
-    return sphere.vertices.astype(np.float32), sphere.faces, colors
 
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS, timeout=1000 * SLOW)
-        yield browser
-        browser.close()
+    with chromium() as launch:
+        yield launch(*WITH_3D, *WITH_CAMERA)
 
 
 @pytest.fixture
 def tab(browser):
-    tab = browser.new_page(viewport={"width": 1000, "height": 700})
-    tab.set_default_timeout(1000 * SLOW)
-    yield tab
-    tab.close()
+    with new_tab(browser) as tab:
+        yield tab
 
 
-def test_the_file_holds_the_mesh_and_nothing_from_elsewhere(ball):
-    vertices, faces, colors = ball
-    text = viewer_page("a <b> & $c", vertices, faces, colors, np.zeros((40, 60, 3), np.uint8))
-    data = {name: base64.b64decode(found) for name, found in re.findall(r'"(\w+)": "([A-Za-z0-9+/=]+)"', text)}
-    np.testing.assert_array_equal(np.frombuffer(data["positions"], "<f4").reshape(-1, 3), vertices * UPRIGHT)
-    np.testing.assert_array_equal(np.frombuffer(data["indices"], "<u4").reshape(-1, 3), faces)
-    np.testing.assert_array_equal(np.frombuffer(data["colors"], "u1").reshape(-1, 3), colors)
-    assert "a &lt;b&gt; &amp; $c" in text and "<b>" not in text
-    assert not re.search(r"(https?:)?//\w+\.", text.replace("https://", "")) and "default-src 'none'" in text
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """24 frames, in which the people of a sample move to the side."""
+    image, path = load_image(SAMPLES / "im01.png"), tmp_path_factory.mktemp("film") / "walk.mp4"
+    with write_video(path, Fraction(12)) as add:
+        for shift in range(24):
+            add(np.roll(image, 2 * shift, axis=1))
+    return path
 
 
-def test_the_mesh_is_seen_and_turns_with_the_mouse(tab, ball, tmp_path):
-    (tmp_path / "ball.html").write_text(viewer_page("ball", *ball), encoding="utf-8")
-    errors, asked = [], []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.goto((tmp_path / "ball.html").as_uri())
-    canvas = tab.locator("canvas")
-    drag(tab, canvas, 0)
-    before = float(canvas.get_attribute("data-yaw"))
-    drag(tab, canvas, 100)
-    tab.wait_for_function("yaw => document.querySelector('canvas').dataset.yaw - yaw > 0.9", arg=before)
-    pixel = """() => { const c = document.querySelector("canvas"), p = new Uint8Array(4), g = c.getContext("webgl2");
-        g.readPixels(c.width / 2, c.height / 2, 1, 1, g.RGBA, g.UNSIGNED_BYTE, p); return [...p]; }"""
-    red, green, *_ = tab.evaluate(pixel)
-    assert red > 100 > green and not errors and [url.split(":")[0] for url in asked] == ["file"]
+def reconstruct(tab, address: str, path: Path):
+    """Upload a file and start its reconstruction."""
+    tab.goto(address)
+    tab.set_input_files("input[type=file]", path)
+    tab.locator(".preview").filter(has_text=path.stem).wait_for()
+    tab.get_by_role("button", name="Reconstruct").click()
 
 
-def drag(tab, canvas, distance: int):
-    box = canvas.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    tab.mouse.move(x, y)
-    tab.mouse.down()
-    tab.mouse.move(x + distance, y, steps=4)
-    tab.mouse.up()
+def download(tab, name: str, folder: Path) -> Path:
+    with tab.expect_download() as download:
+        tab.get_by_role("link", name=name, exact=True).press("Enter")
+    assert download.value.suggested_filename == name
+    download.value.save_as(folder / name)
+    return folder / name
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +107,7 @@ def test_a_visitor(tab, site, tmp_path):
     # a busy page may hear only part of the drag
     tab.wait_for_timeout(500)
     assert float(canvas.get_attribute("data-yaw")) > before + 0.05
-    with tab.expect_download() as download:
-        tab.get_by_role("link", name="im02_body1.glb").click()
-    download.value.save_as(tmp_path / "body.glb")
-    mesh = trimesh.load(tmp_path / "body.glb", process=False, force="mesh")
+    mesh = trimesh.load(download(tab, "im02_body1.glb", tmp_path), process=False, force="mesh")
     assert 1 < np.ptp(mesh.vertices, axis=0).max() < 2.5
     assert str(folder) not in unescape(tab.content())
     assert {url.split("/")[2] for url in asked if url.startswith("http")} == {address.split("/")[2]}
@@ -155,12 +126,139 @@ def test_a_visitor(tab, site, tmp_path):
     tab.get_by_text(re.compile("exceed|too large|maximum", re.I)).first.wait_for()
 
 
+def test_before_and_after_several_people_and_one_zip(tab, site, tmp_path):
+    address, folder = site
+    tab.goto(address)
+    tab.get_by_alt_text("sample im01.png").wait_for()  # before anything is pressed
+    tab.get_by_role("tab", name="Samples").click()
+    tab.get_by_role("radio", name="im03.png").click()
+    tab.get_by_alt_text("sample im03.png").wait_for()
+    tab.get_by_role("spinbutton", name=re.compile("number of people")).fill("3")
+    tab.get_by_role("button", name="Reconstruct").click()
+    result = tab.frame_locator("iframe[title=result]")
+    slider = result.get_by_role("slider")
+    slider.wait_for()
+    for name in ("before", "after"):
+        assert result.get_by_text(name, exact=True).is_visible()
+    found = tab.get_by_role("listitem").filter(has_text="confidence").count()
+    assert 2 <= found <= 3
+    with zipfile.ZipFile(download(tab, "im03.zip", tmp_path)) as archive:
+        assert archive.testzip() is None
+        names = ["im03_bodies.json", "im03_bodies.npz", *(f"im03_body{n + 1}.glb" for n in range(found))]
+        assert sorted(archive.namelist()) == [*names, "im03_overlay.png"]
+        assert len(json.loads(archive.read("im03_bodies.json"))["people"]) == found
+        for name in archive.namelist()[:2]:
+            assert download(tab, name, tmp_path).read_bytes() == archive.read(name)
+    wait_until(lambda: not files_of(folder), found=lambda: files_of(folder))
+
+
+def test_a_film(tab, site, film, tmp_path):
+    address, folder = site
+    reconstruct(tab, address, film)
+    tab.get_by_text("Step 1 of 2: find people").wait_for()
+    tab.get_by_role("progressbar", name="Frames").wait_for()
+    tab.get_by_role("link", name="walk_overlay.mp4").wait_for()
+    tab.wait_for_function("document.querySelector('video').readyState >= 2")
+    length, width, height = tab.evaluate(
+        "(v => [v.duration, v.videoWidth, v.videoHeight])(document.querySelector('video'))"
+    )
+    image = load_image(SAMPLES / "im01.png")
+    assert length == pytest.approx(2, abs=0.1) and abs(width - image.shape[1]) + abs(height - image.shape[0]) <= 2
+    assert tab.get_by_role("listitem").filter(has_text="person 1, 0.00 to").count() == 1
+    with zipfile.ZipFile(download(tab, "walk.zip", tmp_path)) as archive:
+        endings = (".bvh", ".glb", ".json", ".npz", "_overlay.mp4")
+        assert sorted(archive.namelist()) == sorted(f"walk{ending}" for ending in endings)
+        assert len(json.loads(archive.read("walk.json"))["people"][0]["frames"]) == 24
+    wait_until(lambda: not files_of(folder), found=lambda: files_of(folder))
+
+
+def test_a_snapshot_of_the_webcam(tab, site):
+    address, folder = site
+    tab.goto(address)
+    tab.get_by_role("tab", name="Webcam").click()
+    tab.get_by_role("button", name=re.compile("webcam", re.I)).first.click()
+    tab.locator("video").wait_for()
+    tab.wait_for_function("document.querySelector('video').videoWidth > 0")
+    tab.get_by_role("button", name=re.compile("capture|photo", re.I)).first.click()
+    tab.get_by_alt_text("your photograph").wait_for()
+    tab.get_by_role("button", name="Reconstruct").click()
+    tab.frame_locator("iframe[title=result]").get_by_role("slider").wait_for()
+    wait_until(lambda: not files_of(folder), found=lambda: files_of(folder))
+
+
+def test_two_visitors_wait_for_each_other_and_get_their_own_results(browser, site, film):
+    address, folder = site
+    with new_tab(browser) as first, new_tab(browser) as second, new_tab(browser) as third:
+        third.goto(address)
+        reconstruct(first, address, film)
+        first.get_by_text("Step 1 of 2").wait_for()
+        reconstruct(second, address, SAMPLES / "im02.png")
+        second.get_by_text("1 request is before yours").wait_for()
+        third.get_by_role("button", name="Reconstruct").click()
+        third.get_by_text("2 requests are before yours").wait_for()
+        third.get_by_role("button", name="Stop").click()
+        third.get_by_text("Stopped").wait_for()
+        for tab, own in ((first, "walk"), (second, "im02")):
+            tab.locator(".files a[href^=blob]").first.wait_for()
+            names = tab.locator(".files a").all_inner_texts()
+            assert len(names) > 4 and all(name.startswith(own) for name in names)
+        assert not third.locator(".files").count()
+    wait_until(lambda: not files_of(folder), found=lambda: files_of(folder))
+
+
+def test_a_film_whose_visitor_leaves_is_stopped(browser, site, film):
+    address, folder = site
+    with new_tab(browser) as tab:
+        reconstruct(tab, address, film)
+        tab.get_by_text("Step 1 of 2").wait_for()
+    wait_until(lambda: not files_of(folder), found=lambda: files_of(folder))
+    with new_tab(browser) as tab:
+        reconstruct(tab, address, film)
+        tab.get_by_text("Step 1 of 2").wait_for()
+        tab.get_by_role("button", name="Stop").click()
+        tab.get_by_text("Stopped").wait_for()
+        wait_until(lambda: not files_of(folder), found=lambda: files_of(folder))
+        tab.wait_for_timeout(1000)
+        assert not tab.locator("video").count() and not tab.get_by_role("alert").count()
+
+
+@pytest.mark.parametrize("size", [(360, 740), (1280, 800)], ids=["phone", "desktop"])
+def test_everything_fits_and_can_be_reached_by_keyboard(browser, site, size):
+    address, _ = site
+    with new_tab(browser, *size) as tab:
+        tab.goto(address)
+        button = tab.get_by_role("button", name="Reconstruct")
+        button.wait_for()
+        assert tab.evaluate("document.documentElement.lang") and overflow(tab) <= 0
+        tab.evaluate("document.activeElement.blur()")
+        reached = []
+        while len(reached) < 40 and "Stop" not in reached:
+            tab.keyboard.press("Tab")
+            reached.append(tab.evaluate(NAME))
+        order = [next(i for i, name in enumerate(reached) if wanted in name) for wanted in
+                 ("File", "Click to upload", "number of people", "Reconstruct", "Stop")]  # fmt: skip
+        assert order == sorted(order) and all(reached)  # nothing without a name
+        button.focus()
+        tab.keyboard.press("Enter")
+        tab.frame_locator("iframe[title=result]").get_by_role("slider").wait_for()
+        assert overflow(tab) <= 0
+        frame = tab.locator("iframe[title=result]").bounding_box()
+        assert frame["x"] >= 0 and frame["x"] + frame["width"] <= size[0]
+        assert not tab.evaluate("[...document.images].filter(image => !image.alt).length")
+
+
+# what a screen reader calls the element with the focus
+NAME = """() => { const e = document.activeElement;
+    const label = e.labels?.[0] || e.closest("label");
+    return e.ariaLabel || label?.innerText || e.innerText || e.title || ""; }"""
+
+
 def test_without_gradio_it_says_what_to_install(monkeypatch):
     from utils.demo import web_page as page
 
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(UserError, match=r"requirements-page\.txt"):
-        page.build_page(None, None, None)
+        page.build_page(None, None, None, None)
 
 
 @pytest.mark.parametrize("upload", [None, "missing.png", "../../../etc/passwd"])

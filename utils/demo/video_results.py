@@ -19,6 +19,7 @@ from utils.demo.watch import Watcher, frames_bar
 from utils.errors import UserError
 from utils.export.records import save_angles, save_json, save_npz
 from utils.export.rig import save_bvh, save_rigged_glb
+from utils.media.bounded_film import BoundedFilm
 from utils.media.clock import rate_of
 from utils.media.film import Film
 from utils.media.prefetch import parallel_map
@@ -62,7 +63,13 @@ class VideoResults:
         self.bar = bar
 
     def write(
-        self, film: Film, folder: Path, name: str, kinds: set[str], boxes: list = (), focal: Focal | None = None
+        self,
+        film: Film | BoundedFilm,
+        folder: Path,
+        name: str,
+        kinds: set[str],
+        boxes: list = (),
+        focal: Focal | None = None,
     ) -> list[Path]:
         """`reconstruct`, say who was found, and `save`. UserError if nobody is in the film."""
         found = self.reconstruct(film, boxes, focal)
@@ -74,7 +81,7 @@ class VideoResults:
             print(labelled("found", f"{short_name(film.path.name)}: {person.describe(number)}"))
         return self.save(film, found, folder, name, kinds)
 
-    def reconstruct(self, film: Film, boxes: list = (), focal: Focal | None = None) -> PeopleInFilm:
+    def reconstruct(self, film: Film | BoundedFilm, boxes: list = (), focal: Focal | None = None) -> PeopleInFilm:
         """boxes: of the people in the first frame. UserError if the film cannot be read."""
         height, width = film.info[2:]
         focal = focal or default_focal(height, width)
@@ -90,7 +97,9 @@ class VideoResults:
         ]
         return PeopleInFilm(people, np.array(watcher.cuts, int), focal)
 
-    def save(self, film: Film, found: PeopleInFilm, folder: Path, name: str, kinds: set[str]) -> list[Path]:
+    def save(
+        self, film: Film | BoundedFilm, found: PeopleInFilm, folder: Path, name: str, kinds: set[str]
+    ) -> list[Path]:
         """Write the overlay and files of `kinds`, of utils.demo.options.VIDEO_KINDS -> the files written."""
         people, focal = found.people, found.focal
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,12 +128,13 @@ class VideoResults:
                 save_bvh(file(f"{ending}.bvh"), person.rest, person.motion, rate)
         return written
 
-    def draw(self, film: Film, people: list[PersonInFilm], path: Path):
+    def draw(self, film: Film | BoundedFilm, people: list[PersonInFilm], path: Path):
         """Write the overlay video: the frames' own times, the film's own sound."""
         looks = person_looks(
             RenderOptions(self.renderer, supersampling=1), self.predictor.weights, [p.guessed for p in people]
         )
-        sound = film if isinstance(film, VideoFile) else None
+        source = film.source if isinstance(film, BoundedFilm) else film
+        sound = source if isinstance(source, VideoFile) else None
         name = f"{short_name(film.path.name, 24)}: draw"
 
         def draw(numbered: tuple[int, Frame]) -> Frame:
@@ -146,7 +156,7 @@ class VideoResults:
                 bar.update(1)
 
 
-def measured_rate(film: Film) -> float:
+def measured_rate(film: Film | BoundedFilm) -> float:
     """Frames per second: what the header says if the frames agree, else theirs. After all frames were reached."""
     claimed, measured = float(film.info.rate), float(rate_of(film.times))
     return claimed if len(film.times) == 1 or abs(claimed / measured - 1) <= AGREE else measured

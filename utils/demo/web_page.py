@@ -1,50 +1,49 @@
 """Web page of the demo: `python demo.py --serve`. Needs Gradio (requirements-page.txt).
 
-Only this computer can open it unless --host is given. An uploaded photograph is deleted seconds after its result is
-made, at the latest after ten minutes. Results are part of the page, so that no file stays on the server.
+Only this computer can open it unless --host is given. An upload is deleted seconds after its result is made, at the
+latest after ten minutes. Results are part of the page, so that no file stays on the server.
 """
 
-import base64
 import html
 import os
+import re
 import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-import cv2
-
+from utils.demo import page_results
+from utils.demo.jobs import Job, Jobs
 from utils.demo.uploads import Uploads
 from utils.errors import UserError
-from utils.export.html_viewer import viewer_page
-from utils.export.meshes import save_mesh
-from utils.export.records import save_json, save_npz
-from utils.media.find import PICTURES
-from utils.media.images import load_image, save_image
+from utils.media.find import PICTURES, VIDEOS, is_film
 from utils.paths import SAMPLES
 
-MAX_MEGABYTES = 20  # of an upload
-MAX_PIXELS = 40_000_000  # of a photograph
 MAX_PEOPLE = 5
-PREVIEW = 480  # pixels of the longer side of the preview
-WAITING = 16  # requests in the queue; more get an error
-MEDIA_TYPES = {".png": "image/png", ".glb": "model/gltf-binary", ".json": "application/json"}
+WAITING = 16  # requests in line; more get an error
+POLL = 0.4  # seconds between two looks at a job
+HEAD = Path(__file__).with_name("page_head.html")
 
 
 def serve(predictor, results, host: str, port: int):
     """Serve the page until the process is interrupted. predictor: models.predictor.Predictor; results: PhotoResults."""
-    with tempfile.TemporaryDirectory(prefix="smpl-pose-page-") as folder:
+    with tempfile.TemporaryDirectory(prefix="smpl-pose-page-") as folder, closing(Jobs(WAITING)) as jobs:
         os.environ["GRADIO_TEMP_DIR"] = folder  # folder of uploads until they are read
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        page, gradio = build_page(predictor, results, Uploads(folder))
+        page, gradio = build_page(predictor, results, Uploads(folder), jobs)
         print(f"page     http://{host}:{port} (stop with Ctrl-C)", flush=True)
         try:
-            page.queue(max_size=WAITING, default_concurrency_limit=1).launch(
+            page.queue(max_size=4 * WAITING, default_concurrency_limit=2).launch(
                 server_name=host,
                 server_port=port,
                 share=False,
                 quiet=True,
-                max_file_size=f"{MAX_MEGABYTES}mb",
+                max_file_size=f"{page_results.MAX_FILM_MEGABYTES}mb",
                 footer_links=[],
                 theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+                head=HEAD.read_text(encoding="utf-8"),
                 ssr_mode=False,
                 pwa=False,
             )
@@ -52,105 +51,146 @@ def serve(predictor, results, host: str, port: int):
             raise UserError(f"cannot serve at {host}:{port} ({error}); choose another --port or --host") from error
 
 
-def build_page(predictor, results, uploads: Uploads) -> tuple:
+def build_page(predictor, results, uploads: Uploads, jobs: Jobs) -> tuple:
     """-> the Gradio app, the gradio module. UserError if Gradio is not installed."""
     try:
         import gradio
     except ImportError as error:
         raise UserError("--serve needs Gradio: pip install -r requirements-page.txt") from error
+    same = gradio.skip()
 
-    def run(upload: str | None, sample: str | None, max_people: int):
-        copy = None
+    def run(upload: str | None, snapshot: str | None, sample: str | None, max_people: int) -> Iterator[tuple]:
+        """Yields: state, detail, view, upload, snapshot."""
+        yield "", "", same, same, same
         try:
-            copy = uploads.copy(upload) if upload else None
-            shown, links = reconstruct(predictor, results, copy, sample, int(max_people))
+            job = submit(uploads, jobs, upload or snapshot, partial(work, predictor, results, sample, int(max_people)))
+            state = None
+            try:
+                while not job.wait(POLL):
+                    last, (state, detail) = state, describe(job, jobs)
+                    yield same if state == last else state, detail, same, same, same
+            finally:
+                job.stop()  # also if the visitor has left
+            yield "Done.", "", job.result(), None, None
         except UserError as error:
-            shown, links = f"<p role='alert'>Sorry: {html.escape(str(error))}.</p>", ""
-        finally:
-            if upload:
-                uploads.done(upload, copy)
-        return shown, links, None
+            yield "", alert(error), "", None, None
+        except Exception:
+            traceback.print_exc()
+            yield "", alert("something went wrong on the server; try again, or use another picture"), "", None, None
 
-    def show(upload: str):
-        uploads.add(upload)
-        return preview(Path(upload)), None
+    def show(path: str | None):
+        """-> detail, view, sample, own input, and nothing in the other input."""
+        if path is None:
+            return same, same, same, same, same
+        uploads.add(path)
+        try:
+            page_results.check_upload(Path(path))
+        except UserError as error:
+            uploads.done(path, None)
+            return alert(error), "", None, None, None
+        try:
+            alt = "first frame of your film" if is_film(Path(path)) else "your photograph"
+            return "", page_results.preview(Path(path), alt), None, same, None
+        except UserError as error:
+            return alert(error), "", None, same, None
 
+    def show_sample(sample: str, *others: str | None):
+        """-> detail, view, and nothing in the other inputs, whose files go."""
+        for path in filter(None, others):
+            uploads.done(path, None)
+        return "", page_results.preview(SAMPLES / sample, f"sample {sample}"), None, None
+
+    limits = f"photograph up to {page_results.MAX_MEGABYTES} MB, film up to {page_results.MAX_FILM_MEGABYTES} MB"
+    names = sample_names()
     with gradio.Blocks(title="SMPL-Pose", analytics_enabled=False, delete_cache=(60, 600)) as page:
-        gradio.Markdown("# SMPL-Pose\n3D bodies from a photograph. Uploads are not kept.")
+        gradio.Markdown(
+            "# SMPL-Pose\n3D bodies from a photograph, or from the first "
+            f"{page_results.MAX_SECONDS} seconds of a film. Uploads are not kept."
+        )
         with gradio.Row():
             with gradio.Column(scale=1):
-                upload = gradio.File(label=f"Your photograph, up to {MAX_MEGABYTES} MB", file_types=list(PICTURES))
-                sample = gradio.Radio(sample_names(), label="or a sample", value=next(iter(sample_names()), None))
+                with gradio.Tab("File"):
+                    upload = gradio.File(label=f"Your {limits}", file_types=[*PICTURES, *VIDEOS])
+                with gradio.Tab("Webcam"):
+                    snapshot = gradio.Image(
+                        sources=["webcam"], type="filepath", image_mode=None, label="Snapshot of your webcam"
+                    )
+                with gradio.Tab("Samples"):
+                    sample = gradio.Radio(names, label="A sample photograph", value=next(iter(names), None))
                 people = gradio.Slider(1, MAX_PEOPLE, value=1, step=1, label="Largest number of people")
-                button = gradio.Button("Reconstruct", variant="primary")
+                with gradio.Row():
+                    button = gradio.Button("Reconstruct", variant="primary", scale=3, min_width=150)
+                    stop = gradio.Button("Stop", scale=1, min_width=90)
+                state = gradio.HTML(elem_id="state")
+                detail = gradio.HTML()
             with gradio.Column(scale=3):
-                view = gradio.HTML(label="Overlay and interactive body")
-                files = gradio.HTML(label="Files")
-        upload.upload(show, upload, [view, sample], show_progress="hidden", api_name=False)
-        button.click(run, [upload, sample, people], [view, files, upload], api_name="reconstruct")
+                view = gradio.HTML(page_results.preview(SAMPLES / names[0], f"sample {names[0]}") if names else "")
+        quiet = {"show_progress": "hidden", "api_name": False}
+        upload.upload(show, upload, [detail, view, sample, upload, snapshot], **quiet)
+        snapshot.input(show, snapshot, [detail, view, sample, snapshot, upload], **quiet)
+        sample.input(show_sample, [sample, upload, snapshot], [detail, view, upload, snapshot], **quiet)
+        running = button.click(
+            run,
+            [upload, snapshot, sample, people],
+            [state, detail, view, upload, snapshot],
+            api_name="reconstruct",
+            show_progress="hidden",
+            concurrency_limit=2 * WAITING,
+        )
+        stop.click(lambda: ("Stopped.", ""), None, [state, detail], cancels=[running], **quiet)
     return page, gradio
 
 
-def sample_names() -> list[str]:
-    return [path.name for path in sorted(SAMPLES.glob("*.png"))]
-
-
-def preview(path: Path) -> str:
-    """HTML that shows the photograph that will be worked on, or what is wrong with it."""
+def submit(uploads: Uploads, jobs: Jobs, upload: str | None, work_on: Callable[[Path | None, Job], str]) -> Job:
+    """Put a request in line with a copy of its upload; the files go when it has ended. UserError as `Jobs.submit`."""
+    if not upload:
+        return jobs.submit(partial(work_on, None))
     try:
-        image = load_image(path, MAX_PIXELS)
-    except UserError as error:
-        return f"<p role='alert'>Sorry: {html.escape(str(error).replace(str(path), path.name))}.</p>"
-    scale = min(1, PREVIEW / max(image.shape[:2]))
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    _, jpeg = cv2.imencode(".jpg", cv2.resize(image, size, interpolation=cv2.INTER_AREA)[..., ::-1])
-    name, data = html.escape(path.name, quote=True), base64.b64encode(jpeg.tobytes()).decode()
-    return f"<p>{name}: press Reconstruct</p><img alt='your photograph' src='data:image/jpeg;base64,{data}'>"
+        copy = uploads.copy(upload)
+    except UserError:
+        uploads.done(upload, None)
+        raise
+    return jobs.submit(partial(work_on, copy), partial(uploads.done, upload, copy))
 
 
-def reconstruct(predictor, results, upload: Path | None, sample: str | None, max_people: int) -> tuple[str, str]:
-    """Reconstruct a photograph -> HTML of the result, HTML with links to its files.
+def work(predictor, results, sample: str | None, max_people: int, upload: Path | None, job: Job) -> str:
+    """Reconstruct the upload, or else the sample -> HTML of the result."""
+    if upload and is_film(upload):
+        return page_results.film_result(predictor, results, upload, limited(max_people), job.report)
+    return reconstruct(predictor, results, upload, sample, max_people)
+
+
+def reconstruct(predictor, results, upload: Path | None, sample: str | None, max_people: int) -> str:
+    """Reconstruct a photograph -> HTML of the result.
 
     UserError if there is no photograph or it cannot be read; the message has no path of the server.
     """
     path = upload or SAMPLES / (sample if sample in sample_names() else "")
     if path == SAMPLES:
         raise UserError("no photograph: upload one, or choose a sample")
-    try:
-        image = load_image(path, MAX_PIXELS)
-        focal = predictor.focal(image, path)
-    except UserError as error:
-        raise UserError(str(error).replace(str(path), path.name)) from None
-    detections = predictor.find(image, max_people=min(max(max_people, 1), MAX_PEOPLE))
-    (people,) = predictor.reconstruct([image], [detections], [focal])
-
-    overlay = results.overlay(image, people)
-    viewer = html.escape(viewer_page(path.stem, *results.group(people), overlay), quote=True)
-    found = [person for person in people if person.score is not None]
-    count = "1 person" if len(found) == 1 else f"{len(found)} people"
-    note = f"{count} found" if found else "Nobody was found: the whole picture is used as the box of one person"
-    shown = (
-        f"<p>{note}</p><iframe title='result' sandbox='allow-scripts' srcdoc=\"{viewer}\" "
-        "style='width: 100%; height: 70vh; border: 0'></iframe>"
-    )
-    return shown, " ".join(file_links(results, path.stem, image, overlay, people))
+    return page_results.photo_result(predictor, results, path, limited(max_people))
 
 
-def file_links(results, name: str, image, overlay, people: list) -> list[str]:
-    """Links that contain the files as data URLs."""
-    picture, records = results.describe(image, people), [person.record() for person in people]
-    with tempfile.TemporaryDirectory(prefix="smpl-pose-") as folder:
-        folder = Path(folder)
-        save_image(folder / "overlay.png", overlay)
-        for number, person in enumerate(people, 1):
-            save_mesh(folder / f"body{number}.glb", person.vertices, results.faces, results.colors)
-        save_json(folder / "bodies.json", picture, records)
-        save_npz(folder / "bodies.npz", picture, records)
-        return [_link(path, f"{name}_{path.name}") for path in sorted(folder.iterdir())]
+def limited(max_people: int) -> int:
+    return min(max(max_people, 1), MAX_PEOPLE)
 
 
-def _link(path: Path, name: str) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    kind = MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
-    name = html.escape(name, quote=True)
-    return f'<a style="margin-right: 1em" download="{name}" href="data:{kind};base64,{data}">{name}</a>'
+def sample_names() -> list[str]:
+    return [path.name for path in sorted(SAMPLES.glob("*.png"))]
+
+
+def describe(job: Job, jobs: Jobs) -> tuple[str, str]:
+    """What a job does, for the screen reader too, and HTML of how far it is."""
+    if before := jobs.place(job):
+        return f"Waiting: {before} {'request is' if before == 1 else 'requests are'} before yours.", ""
+    step, done, total = job.progress
+    if not step:
+        return "Working.", ""
+    share = f"value='{min(done, total)}' max='{total}'"  # a film's header may be wrong about their number
+    return f"{step}.", f"<progress aria-label='Frames' {share}></progress> frame {done} of {max(done, total)}"
+
+
+def alert(message: object) -> str:
+    """An error as HTML; what is left of the server's paths goes."""
+    text = re.sub(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][^\\/\s:;,]+)+(?=[\\/])[\\/]", "", str(message))
+    return f"<p role='alert'>Sorry: {html.escape(text)}.</p>"
