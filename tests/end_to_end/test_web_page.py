@@ -144,7 +144,12 @@ def test_before_and_after_several_people_and_one_zip(tab, site, tmp_path):
     assert 2 <= found <= 3
     with zipfile.ZipFile(download(tab, "im03.zip", tmp_path)) as archive:
         assert archive.testzip() is None
-        names = ["im03_bodies.json", "im03_bodies.npz", *(f"im03_body{n + 1}.glb" for n in range(found))]
+        names = [
+            "im03_angles.csv",
+            "im03_bodies.json",
+            "im03_bodies.npz",
+            *(f"im03_body{n + 1}.glb" for n in range(found)),
+        ]
         assert sorted(archive.namelist()) == [*names, "im03_overlay.png"]
         assert len(json.loads(archive.read("im03_bodies.json"))["people"]) == found
         for name in archive.namelist()[:2]:
@@ -166,7 +171,7 @@ def test_a_film(tab, site, film, tmp_path):
     assert length == pytest.approx(2, abs=0.1) and abs(width - image.shape[1]) + abs(height - image.shape[0]) <= 2
     assert tab.get_by_role("listitem").filter(has_text="person 1, 0.00 to").count() == 1
     with zipfile.ZipFile(download(tab, "walk.zip", tmp_path)) as archive:
-        endings = (".bvh", ".glb", ".json", ".npz", "_overlay.mp4")
+        endings = (".bvh", ".glb", ".json", ".npz", "_angles.csv", "_overlay.mp4")
         assert sorted(archive.namelist()) == sorted(f"walk{ending}" for ending in endings)
         assert len(json.loads(archive.read("walk.json"))["people"][0]["frames"]) == 24
     wait_until(lambda: not files_of(folder), found=lambda: files_of(folder))

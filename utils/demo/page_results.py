@@ -14,10 +14,11 @@ import numpy as np
 
 from utils.demo.jobs import Progress
 from utils.demo.options import VIDEO_KINDS
+from utils.demo.photo_results import note
 from utils.errors import UserError
 from utils.export.html_viewer import viewer_page
 from utils.export.meshes import save_mesh
-from utils.export.records import save_json, save_npz
+from utils.export.records import save_angles, save_json, save_npz
 from utils.media.find import is_film
 from utils.media.images import load_image, save_image
 
@@ -72,7 +73,11 @@ def photo_result(predictor, results, path: Path, max_people: int) -> str:
     (people,) = predictor.reconstruct([image], [detections], [focal])
     overlay = results.overlay(image, people)
     viewer = html.escape(viewer_page(path.stem, *results.group(people), overlay, image))
-    scores = [f"person {n}: confidence {p.score:.0%}" for n, p in enumerate(people, 1) if p.score is not None]
+    found = [person for person in people if person.score is not None]
+    described = [
+        "; ".join(filter(None, (f"person {number}: confidence {person.score:.0%}", note(person))))
+        for number, person in enumerate(found, 1)
+    ]
     nobody = "Nobody was found: the whole picture is used as the box of one person."
     ratio = image.shape[1] / image.shape[0]
     with tempfile.TemporaryDirectory(prefix="smpl-pose-") as folder:
@@ -83,9 +88,10 @@ def photo_result(predictor, results, path: Path, max_people: int) -> str:
         picture, records = results.describe(image, people), [person.record() for person in people]
         save_json(folder / "bodies.json", picture, records)
         save_npz(folder / "bodies.npz", picture, records)
+        save_angles(folder / "angles.csv", records)
         files = packed(path.stem, {f"{path.stem}_{file.name}": file for file in sorted(folder.iterdir())})
     return (
-        f"{_people(scores) if scores else f'<p>{nobody}</p>'}<iframe title='result' sandbox='allow-scripts' "
+        f"{_people(described) if found else f'<p>{nobody}</p>'}<iframe title='result' sandbox='allow-scripts' "
         f"style='--ratio: {ratio:.4f}' srcdoc=\"{viewer}\"></iframe>{files}"
     )
 
