@@ -15,7 +15,7 @@ import numpy as np
 from utils.demo.jobs import Progress
 from utils.demo.options import VIDEO_KINDS
 from utils.demo.photo_results import note
-from utils.errors import UserError
+from utils.errors import UserError, printable
 from utils.export.html_viewer import viewer_page
 from utils.export.meshes import save_mesh
 from utils.export.records import save_angles, save_json, save_npz
@@ -50,9 +50,9 @@ def preview(path: Path, alt: str) -> str:
     scale = min(1, PREVIEW / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     _, jpeg = cv2.imencode(".jpg", cv2.resize(image, size, interpolation=cv2.INTER_AREA)[..., ::-1])
-    name = html.escape(path.name)
+    name = shown(path.name)
     return (
-        f"<figure class='preview'><img alt='{html.escape(alt)}' src='data:image/jpeg;base64,{_base64(jpeg.tobytes())}'>"
+        f"<figure class='preview'><img alt='{shown(alt)}' src='data:image/jpeg;base64,{_base64(jpeg.tobytes())}'>"
         f"<figcaption>{name}: press Reconstruct</figcaption></figure>"
     )
 
@@ -119,7 +119,7 @@ def film_result(predictor, results, path: Path, max_people: int, report: Callabl
     notes = [f"Only the first {MAX_SECONDS} seconds are used."] if film.is_cut else []
     notes += [f"The film was scaled down to {width} x {height} pixels."] if film.zoom < 1 else []
     people = [person.describe(number) for number, person in enumerate(found.people, 1)]
-    drawn = html.escape(f"{path.stem}_overlay.mp4")
+    drawn = shown(f"{path.stem}_overlay.mp4")
     video = f"<video controls playsinline data-file='{drawn}' aria-label='The film with the bodies drawn over it'>"
     return f"{_people(people)}<p>{' '.join(notes)}</p>{video}</video>{files}"
 
@@ -157,19 +157,24 @@ def packed(name: str, files: dict[str, Path]) -> str:
     archive, items = io.BytesIO(), []
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
         for called, path in files.items():
-            file.write(path, called)
-            end, called = archive.tell(), html.escape(called)
+            file.write(path, printable(called))
+            end, called = archive.tell(), shown(called)
             place = f"data-from='{end - path.stat().st_size}' data-to='{end}'"
             kind = MEDIA_TYPES.get(path.suffix, "application/octet-stream")
             items.append(f"<li><a download='{called}' {place} data-type='{kind}'>{called}</a></li>")
-    data, name = _base64(archive.getvalue()), html.escape(name)
+    data, name = _base64(archive.getvalue()), shown(name)
     whole = f"<a class='whole' download='{name}.zip' href='data:application/zip;base64,{data}'>{name}.zip</a>"
     return f"<section class='files' aria-label='Files'><p>All files: {whole}</p><ul>{''.join(items)}</ul></section>"
 
 
+def shown(text: str) -> str:
+    """Text of a name, from wherever, as HTML."""
+    return html.escape(printable(text))
+
+
 def _people(described: list[str]) -> str:
     count = "1 person" if len(described) == 1 else f"{len(described)} people"
-    items = "".join(f"<li>{html.escape(text)}</li>" for text in described)
+    items = "".join(f"<li>{shown(text)}</li>" for text in described)
     return f"<p>{count} found</p><ul>{items}</ul>"
 
 
