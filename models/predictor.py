@@ -16,7 +16,7 @@ from models.inference.prepare import fast_movenet, prepare_for_inference, refine
 from models.mesh_recovery import MeshRecovery
 from models.movenet import MoveNet, load_movenet
 from utils.camera import Crop, Focal, default_focal, pinhole, place, read_focal
-from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weights
+from utils.checkpoint import check_blocks, find_checkpoint, load_checkpoint, load_model_weights
 from utils.crop import crop_image, normalize
 from utils.detect.person_finder import find_people
 from utils.detect.visibility import (
@@ -231,7 +231,9 @@ def load_network(
             f"no trained network at {DEFAULT_CHECKPOINT}: name one with --load_checkpoint, or train one first"
         )
     path = find_checkpoint(checkpoint or DEFAULT_CHECKPOINT)
-    config = complete_config(load_checkpoint(path)["config"], path)
+    content = load_checkpoint(path)
+    check_blocks(content, path)
+    config = complete_config(content["config"], path)
     if smpl_path is None and config.body == Path(OPEN_BODY).stem:
         smpl_path = OPEN_BODY  # even if a licensed body is installed
     files = {"smpl_path": smpl_path, "keypoint_regressor": keypoint_regressor}

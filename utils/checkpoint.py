@@ -186,6 +186,13 @@ def load_model_weights(model: nn.Module, path: str | Path, expected_config: dict
         raise UserError(
             f"{path} does not fit: {len(misfits)} tensors of another shape, first {misfits[0]}: {theirs}, here {ours}"
         )
+    # copying would round, or drop the imaginary part, with at most a warning
+    misfits = [key for key, value in state.items() if key in own and _kind(value) != _kind(own[key])]
+    if misfits:
+        theirs, ours = (str(tensors[misfits[0]].dtype).removeprefix("torch.") for tensors in (state, own))
+        raise UserError(
+            f"{path} does not fit: {len(misfits)} tensors of another type, first {misfits[0]}: {theirs}, here {ours}"
+        )
     result = model.load_state_dict(state, strict=False)  # what is left out or over is judged here
     new = [key for key in result.missing_keys if may_be_new and may_be_new.match(key)]
     at_hand = ("backbone.movenet.",) if config.get("left_out") == "backbone" else ()
@@ -222,6 +229,22 @@ def _compare_configs(path: str | Path, config: dict, expected: dict, may_differ:
             f"{path} was made for the body '{config.get('body')}' with {config['num_vertices']} vertices, this run has "
             f"'{expected['body']}' with {expected['num_vertices']}: give the right body by --smpl_path"
         )
+
+
+def check_blocks(content: dict, path: str | Path):
+    """UserError if the configuration of a checkpoint has another number of blocks than its weights, before a network of
+    that size is built."""
+    claimed = content["config"].get("num_transformers")
+    found = len({match[1] for key in content["model"] if (match := re.match(r"blocks\.(\d+)\.", key))})
+    if claimed is not None and claimed != found:
+        raise UserError(
+            f"{path}: num_transformers is {claimed} in the network's configuration, the weights have {found} blocks; "
+            "use an undamaged file"
+        )
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
 
 
 def _is_state(state) -> bool:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from utils.checkpoint import (
+    check_blocks,
     find_checkpoint,
     load_checkpoint,
     load_model_weights,
@@ -207,6 +208,23 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, damage):
     write_checkpoint(tmp_path / "a.pt", {"model": state, "config": CONFIG})
     with pytest.raises(UserError, match=r"1 tensors .*blocks\.0"):
         load_model_weights(Network(), tmp_path / "a.pt", CONFIG)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int64, torch.bool])
+def test_weights_of_another_type_are_not_converted_silently(tmp_path, dtype):
+    state = Network().state_dict()
+    state["blocks.0.bias"] = state["blocks.0.bias"].to(dtype)
+    write_checkpoint(tmp_path / "a.pt", {"model": state, "config": CONFIG})
+    with pytest.raises(UserError, match=r"1 tensors of another type, first blocks\.0\.bias"):
+        load_model_weights(Network(), tmp_path / "a.pt", CONFIG)
+
+
+def test_the_number_of_blocks_is_compared_with_the_weights(tmp_path):
+    content = {"model": Network().state_dict(), "config": CONFIG | {"num_transformers": 1}}
+    check_blocks(content, "a.pt")
+    check_blocks({**content, "config": {}}, "a.pt")
+    with pytest.raises(UserError, match=r"num_transformers is 64 .*, the weights have 1 blocks"):
+        check_blocks({**content, "config": CONFIG | {"num_transformers": 64}}, "a.pt")
 
 
 def test_a_backbone_may_start_the_whole_network(tmp_path):
