@@ -127,10 +127,21 @@ def spoil(content: dict, kind: str) -> dict:
     if kind == "generator":
         content["ranks"][0]["rng"]["torch"] = content["ranks"][0]["rng"]["torch"][:-8]
         return content
-    return content | {"word": {"epoch": "x"}, "negative": {"epoch": -7}, "fraction": {"step": 1.5}}[kind]
+    if kind == "moments":
+        content["optimizer"]["state"][0] = {"step": "x"}
+        return content
+    if kind == "sums":
+        content["ranks"][0]["totals"] = torch.zeros(99)
+        return content
+    changes = {"word": {"epoch": "x"}, "negative": {"epoch": -7}, "fraction": {"step": 1.5}}
+    changes |= {"scale": {"loss_scale": ["a"]}, "optimizer": {"optimizer": {}}, "averages": {"num_averaged": "x"}}
+    return content | changes[kind]
 
 
-@pytest.mark.parametrize("kind", ["word", "negative", "fraction", "generator", "deflated"])
+DAMAGES = ("word", "negative", "fraction", "generator", "moments", "sums", "scale", "optimizer", "averages", "deflated")
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
 def test_a_checkpoint_with_impossible_contents_is_passed_over(train, place, kind):
     folder = place / "logs" / kind / "checkpoints"
     flags = [f"--exp_name={kind}", "--auto_load=1", "--num_epochs=1", "--save_steps=2"]

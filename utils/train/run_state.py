@@ -133,11 +133,17 @@ def check_resumable(content: dict):
             raise ValueError(f"its {name} is {content.get(name)!r:.50}")
     if content["step"] > content["num_steps"] or not isinstance(content.get("loss_names"), list):
         raise ValueError("its position in the epoch is damaged")
-    if not isinstance(content.get("optimizer"), dict) or not isinstance(content.get("options"), dict):
-        raise ValueError("it has no state of the optimiser, or no options")
+    if not _is_optimizer_state(content.get("optimizer")) or not isinstance(content.get("options"), dict):
+        raise ValueError("its state of the optimiser or its options are damaged")
+    numbers = [*content.get("loss_scale", ()), content.get("num_averaged", 0)]
+    if not all(type(number) in (int, float) and 0 <= number < 2**63 for number in numbers):
+        raise ValueError("its loss scale or its number of averaged steps is damaged")
     if not isinstance(content.get("ranks"), list) or not content["ranks"]:
         raise ValueError("it has no state of the processes")
     for own in content["ranks"]:
+        totals = own.get("totals") if isinstance(own, dict) else 0
+        if totals is not None and np.shape(totals) != (len(content["loss_names"]) + 1,):
+            raise ValueError("its sums of losses are damaged")
         try:
             state = own["rng"]
             torch.Generator().set_state(state["torch"])
@@ -145,6 +151,17 @@ def check_resumable(content: dict):
             random.Random().setstate(_python_state(state))
         except Exception as error:  # a damaged state fails in many ways
             raise ValueError(f"its random number state is damaged ({type(error).__name__})") from error
+
+
+def _is_optimizer_state(state) -> bool:
+    if not isinstance(state, dict) or not isinstance(state.get("state"), dict):
+        return False
+    groups, moments = state.get("param_groups"), state["state"].values()
+    return (
+        isinstance(groups, list)
+        and all(isinstance(group, dict) and isinstance(group.get("params"), list) for group in groups)
+        and all(isinstance(own, dict) and all(isinstance(value, Tensor) for value in own.values()) for own in moments)
+    )
 
 
 def _differences(then: dict, now: dict) -> list[str]:
