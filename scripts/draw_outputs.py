@@ -29,8 +29,8 @@ from utils.paths import SAMPLES
 from utils.render.panels import draw_joints, draw_overlay, draw_side_view
 
 SIDE = 360  # pixels of a tile
-PANEL_HEIGHT, PANEL_WIDTH = 260, 1760  # pixels of a row of the demo's sheets
-GUTTER = 16  # pixels between sheets
+PANEL_HEIGHT, PANEL_WIDTH = 170, 1760  # pixels of a row of the demo's sheets
+GUTTER = 14  # pixels between sheets
 MAX_PEOPLE = 5
 WAIST = 0.52  # of the height of a sample's person
 # rendered people: rows of the synthetic test split, feet, heights in pixels; the nearest last

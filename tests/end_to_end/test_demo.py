@@ -526,6 +526,26 @@ def test_flags_that_make_no_sense(tmp_path, monkeypatch, capsys, case):
     assert stop.value.code == 2 and err.count("\n") == 1 and message in err
 
 
+def test_lines_fit_80_columns(run, tmp_path, monkeypatch):
+    """Several people, a long name, guessed parts, a film: only a path may be longer than a line."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    image = load_image(SAMPLE)
+    long = "a_photograph_with_a_name_that_would_fill_more_than_a_line_of_a_terminal_alone"
+    save_image(tmp_path / f"{long}.png", np.concatenate((image[:330], image[:330, ::-1]), axis=1))
+    with write_video(tmp_path / f"{long}.mp4", Fraction(10)) as add:
+        for _ in range(3):
+            add(image[::2, ::2])
+    code, out, err = run("--output", tmp_path / "out", "--save=angles", "--max_people=2", img_path=tmp_path)
+    assert code == 0
+    lines = out.splitlines()
+    paths = [line for line in lines if "/" in line]
+    assert max(len(line) for line in lines if line not in paths) <= 80
+    assert all(line[9:].startswith("out/a_photo") for line in paths) and len(paths) == 5
+    assert [line[:9] for line in lines].count("person 1 ") == [line[:9] for line in lines].count("person 2 ") == 1
+    assert "guessed: " in " ".join(out.split()) and max(map(len, re.split("[\\r\\n]", err))) <= 80
+
+
 def test_alone_it_says_what_to_do_in_three_lines(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["demo.py"])
     with pytest.raises(SystemExit) as stop:

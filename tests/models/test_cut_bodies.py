@@ -8,9 +8,12 @@ import torch
 from models.build import build_model
 from models.inference.cut_bodies import CutBodies, at_rest, joints_of
 from models.inference.keypoint_fit import KeypointFit
+from models.predictor import load_predictor
 from utils.camera import Crop
 from utils.detect.visibility import HALVES, cut_half
+from utils.media.images import load_image
 from utils.options import parse_args
+from utils.paths import SAMPLES
 from utils.skeleton import COCO17_TO_J14, SMPL_JOINTS
 
 UPPER, LOWER = [*range(11)], [*range(11, 17)]  # COCO-17
@@ -153,3 +156,39 @@ def test_only_people_who_are_cut_off_change(network, people):
     torch.testing.assert_close(
         changed["pred_rotmat"][1, joints_of("legs")], torch.eye(3).expand(8, 3, 3), atol=1e-3, rtol=0
     )
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return load_predictor(device="cpu", precision="fp32", flip_test=False)
+
+
+def test_a_photograph_of_legs_gives_an_upright_body_and_says_so(predictor):
+    """The woman who walks from the waist down; without the rest pose her body is bent over her legs."""
+    image = np.ascontiguousarray(load_image(SAMPLES / "im01.png")[300:])
+    box = (190, 0, 210, 190)
+    (person,), (folded,) = predictor(image, box), predictor.refined_by(rest_halves=False)(image, box)
+    assert person.at_rest == "upper body" and folded.at_rest is None
+    assert {"trunk", "head", "left forearm", "right upper arm"} <= {*person.guessed}
+    assert not {"left lower leg", "right lower leg"} & {*person.guessed}
+    lean = [float(one.record()["angles"]["trunk_lean"]) for one in (person, folded)]
+    assert lean[0] < 10 and lean[1] > 20
+    ankles = [SMPL_JOINTS.index(f"{s}_ankle") for s in "LR"]
+    np.testing.assert_allclose(person.joints_2d[ankles], folded.joints_2d[ankles], atol=12)  # pixels
+
+
+def test_a_photograph_down_to_the_waist_gives_straight_legs(predictor):
+    image = np.ascontiguousarray(load_image(SAMPLES / "im03.png")[:300])
+    (person,) = predictor(image, (56, 39, 456, 261))
+    assert person.at_rest == "legs" and "left thigh" in person.guessed and "head" not in person.guessed
+    assert np.abs(person.pose[joints_of("legs")]).max() < 0.01
+    angles = person.record()["angles"]
+    assert all(abs(angles[f"{side}_knee_flexion"]) < 5 for side in ("left", "right"))
+
+
+def test_whole_people_have_no_rest_pose(predictor):
+    for name in ("im01.png", "im02.png"):
+        (person,) = predictor(SAMPLES / name)
+        assert person.at_rest is None and not person.guessed
+        (other,) = predictor.refined_by(rest_halves=False)(SAMPLES / name)
+        np.testing.assert_array_equal(person.vertices, other.vertices)

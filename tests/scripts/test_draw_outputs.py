@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from scripts import draw_outputs
+from utils.demo.photo_results import LEAST_SHEET_HEIGHT
 
 
 def test_a_row_for_every_sample(tmp_path, monkeypatch):
@@ -25,7 +26,7 @@ def test_pictures_are_fitted_whole():
 
 
 def test_the_demos_sheets_in_rows(tmp_path, monkeypatch):
-    """Two images of one person each, and four rendered people at different depths in panels of their own."""
+    """Four rendered people at different depths have panels of their own; the next sheet is beside theirs."""
     group = draw_outputs.make_group(draw_outputs.GROUP)
     cv2.imwrite(str(tmp_path / "group.png"), group[..., ::-1])
     output = tmp_path / "panels.jpg"
@@ -34,11 +35,13 @@ def test_the_demos_sheets_in_rows(tmp_path, monkeypatch):
     draw_outputs.main()
     sheet = cv2.imread(str(output)).astype(int)
     height, gutter = draw_outputs.PANEL_HEIGHT, draw_outputs.GUTTER
-    assert sheet.shape == (2 * (height + gutter), draw_outputs.PANEL_WIDTH, 3)
-    width = 2 * round(400 / 240 * height) + height  # input and overlay, and a square of four panels
-    panels = sheet[: height - 2, width - height + 12 : width]
-    colored = np.ptp(panels, axis=-1) > 25  # paper, clay and white are grey
+    assert sheet.shape == (height + gutter, draw_outputs.PANEL_WIDTH, 3)
+    width = round(
+        height * (2 * 400 / 240 + 8 / LEAST_SHEET_HEIGHT + 1)
+    )  # input, overlay, gaps, a square of four panels
+    colored = np.ptp(sheet[:height, width - height + 4 : width], axis=-1) > 25  # paper and gaps are grey
     for rows in np.array_split(colored, 2):
         for panel in np.array_split(rows, 2, axis=1):
             assert panel.mean() > 0.08
-    assert (sheet[height + 2 : height + gutter - 2] > 250).all()
+    assert (sheet[:, width + 4 : width + gutter - 4] > 250).all() and (sheet[height + 4 :] > 250).all()
+    assert (sheet[:height, width + gutter : width + 2 * height] < 200).any(-1).mean() > 0.5  # the next one
