@@ -43,5 +43,5 @@ def test_the_demos_sheets_in_rows(tmp_path, monkeypatch):
     for rows in np.array_split(colored, 2):
         for panel in np.array_split(rows, 2, axis=1):
             assert panel.mean() > 0.08
-    assert (sheet[:, width + 4 : width + gutter - 4] > 250).all() and (sheet[height + 4 :] > 250).all()
+    assert (sheet[:, width + 4 : width + gutter - 4] > 240).all() and (sheet[height + 8 :] > 240).all()
     assert (sheet[:height, width + gutter : width + 2 * height] < 200).any(-1).mean() > 0.5  # the next one
