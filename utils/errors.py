@@ -1,5 +1,6 @@
 """Errors that a user can correct: one clear line, exit code 2, no traceback."""
 
+import errno
 import functools
 import os
 import re
@@ -19,6 +20,9 @@ def printable(text: object, keep: str = "") -> str:
         return match[0] if match[0] in keep else match[0].encode("unicode_escape").decode("ascii")
 
     return _UNPRINTABLE.sub(escape, str(text))
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(Exception):
@@ -46,6 +50,11 @@ def exit_with(error: UserError | str):
     sys.exit(2)
 
 
+def _discard_output():
+    """Let what stdout still holds, and would write at the end of the process, vanish."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def exit_on_user_error(main):
     """Decorate a command's main(): a UserError becomes one line on stderr and exit code 2.
 
@@ -69,9 +78,12 @@ def exit_on_user_error(main):
             print("\nerror: stopped by Ctrl-C", file=sys.stderr, flush=True)
             sys.exit(130)
         except BrokenPipeError:  # the reader, such as `| head -1`, has all it wants
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
             sys.exit(1)
         except OSError as error:
+            if error.filename is None and error.errno in FULL:  # `> FILE` on a full disk
+                _discard_output()
+                exit_with(f"the output cannot be written ({error.strerror}); check the disk")
             if error.filename is None:  # not about a file that the user chose
                 raise
             exit_with(f"{error.filename}: {error.strerror}; check the name, the permissions and the disk")

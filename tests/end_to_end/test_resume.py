@@ -135,10 +135,12 @@ def spoil(content: dict, kind: str) -> dict:
         return content
     changes = {"word": {"epoch": "x"}, "negative": {"epoch": -7}, "fraction": {"step": 1.5}}
     changes |= {"scale": {"loss_scale": ["a"]}, "optimizer": {"optimizer": {}}, "averages": {"num_averaged": "x"}}
+    changes |= {"no weights": {"model": {}}, "no averages": {"ema": {}}}
     return content | changes[kind]
 
 
 DAMAGES = ("word", "negative", "fraction", "generator", "moments", "sums", "scale", "optimizer", "averages", "deflated")
+DAMAGES += ("no weights", "no averages")
 
 
 @pytest.mark.parametrize("kind", DAMAGES)

@@ -1,8 +1,13 @@
 """Errors of the user end a command with one line and exit code 2."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from utils.errors import RowError, UserError, exit_on_user_error, printable
+from utils.paths import ROOT
 
 
 @pytest.mark.parametrize(
@@ -41,10 +46,19 @@ def test_a_file_that_cannot_be_opened_is_one_line(capsys, tmp_path, name, reason
 def test_an_error_of_the_system_without_a_file_is_no_mistake_of_the_user():
     @exit_on_user_error
     def main():
-        raise OSError(28, "No space left on device")
+        raise OSError(22, "Invalid argument")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="Invalid"):
         main()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_an_output_that_is_full_is_one_line():
+    code = "from utils.errors import exit_on_user_error\n@exit_on_user_error\ndef main(): print('x' * 99)\nmain()"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: the output cannot be written (No space left on device); check the disk\n"
 
 
 @pytest.mark.parametrize("name", ["\x1b[31mred", "a\rb", "\x9b2J", "\u202egnp.exe", "caf\udce9", "\x00", "bell\x07"])

@@ -133,6 +133,8 @@ def check_resumable(content: dict):
             raise ValueError(f"its {name} is {content.get(name)!r:.50}")
     if content["step"] > content["num_steps"] or not isinstance(content.get("loss_names"), list):
         raise ValueError("its position in the epoch is damaged")
+    if not content["model"] or content.get("ema", content["model"]).keys() != content["model"].keys():
+        raise ValueError("it lacks weights, or averages of weights")
     if not _is_optimizer_state(content.get("optimizer")) or not isinstance(content.get("options"), dict):
         raise ValueError("its state of the optimiser or its options are damaged")
     numbers = [*content.get("loss_scale", ()), content.get("num_averaged", 0)]
