@@ -150,7 +150,7 @@ def test_before_and_after_several_people_and_one_zip(tab, site, tmp_path):
             "im03_bodies.npz",
             *(f"im03_body{n + 1}.glb" for n in range(found)),
         ]
-        assert sorted(archive.namelist()) == [*names, "im03_overlay.png"]
+        assert {*names, "im03_overlay.png"} <= {*archive.namelist()}
         assert len(json.loads(archive.read("im03_bodies.json"))["people"]) == found
         for name in archive.namelist()[:2]:
             assert download(tab, name, tmp_path).read_bytes() == archive.read(name)
@@ -172,7 +172,8 @@ def test_a_film(tab, site, film, tmp_path):
     assert tab.get_by_role("listitem").filter(has_text="person 1, 0.00 to").count() == 1
     with zipfile.ZipFile(download(tab, "walk.zip", tmp_path)) as archive:
         endings = (".bvh", ".glb", ".json", ".npz", "_angles.csv", "_overlay.mp4")
-        assert sorted(archive.namelist()) == sorted(f"walk{ending}" for ending in endings)
+        names = archive.namelist()
+        assert {f"walk{ending}" for ending in endings} <= {*names} and all(name.startswith("walk") for name in names)
         assert len(json.loads(archive.read("walk.json"))["people"][0]["frames"]) == 24
     wait_until(lambda: not files_of(folder), found=lambda: files_of(folder))
 
@@ -276,7 +277,7 @@ def test_no_path_of_the_server_is_told(tmp_path, upload):
     assert str(secret) not in str(error.value) and str(ROOT) not in str(error.value)
 
 
-def wait_until(condition, seconds: float = 20, found=lambda: None):
+def wait_until(condition, seconds: float = SLOW, found=lambda: None):
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.1)
