@@ -18,6 +18,7 @@ from utils.demo.boxes import read_boxes, warn_of_unused_boxes
 from utils.demo.films import collect_pictures, reconstruct_films
 from utils.demo.options import PHOTO_KINDS, check_kinds, check_output, parse_demo_args
 from utils.demo.photo_results import PhotoResults
+from utils.demo.placing import Placing, place_photo
 from utils.demo.terminal import labelled, short_name, written
 from utils.detect.visibility import summary
 from utils.errors import UserError, exit_on_user_error, printable
@@ -78,7 +79,7 @@ def main():
         boxes = {path: [args.bbox] if args.bbox else boxes.get(path.name, []) for path in paths}
         moving += [path for path in paths if path not in {*moving, *photos}]  # the recording
         failures = reconstruct_photos(predictor, results, photos, names, boxes, args)
-        options = {name: getattr(args, name) for name in ("renderer", "smooth", "max_people", "focal")}
+        options = {name: getattr(args, name) for name in ("renderer", "smooth", "max_people", "focal", "placing")}
         options |= {"folder": args.output, "kinds": args.save, "flip_test": bool(args.flip_test)}
         failures += reconstruct_films(predictor, moving, films, names, boxes, **options)
     for failure in failures if len(paths) > 1 else ():
@@ -105,8 +106,13 @@ def reconstruct_photos(
                     bar.write(labelled("note", f"{name}: the first of its {count} pictures is used"))
                 if (zoom := results.zoom(image)) < 1:
                     bar.write(labelled("note", f"{name}: large, so its pictures are drawn at {zoom:.0%} of its size"))
+                found = bool(boxes[path]) or people[0].score is not None
                 try:
-                    files = results.write(args.output, names[path], image, people, kinds)
+                    if "scene" in kinds and not found and not args.save_all:
+                        raise UserError(f"nobody was found in {path}, and a scene needs people: name them with --bbox")
+                    placed = place_photo(people, args.placing)
+                    own = kinds if found else kinds - {"scene"}
+                    files = results.write(args.output, names[path], image, placed, own)
                 except UserError as error:  # a name too long, a full disk: the others go on
                     failures.append(error)
                     bar.update()
@@ -114,6 +120,8 @@ def reconstruct_photos(
                 for number, person in enumerate(people, 1):
                     label = "person" if len(people) == 1 else f"person {number}"
                     bar.write(labelled(label, f"{name}: {describe(person, bool(boxes[path]))}"))
+                if args.placing != Placing():
+                    bar.write(labelled("placed", f"{name}: {placed.describe()}"))
                 bar.write(written(files))
                 bar.update()
             waiting.clear()

@@ -34,6 +34,7 @@ from utils.paths import DEFAULT_CHECKPOINT, MOVENET, OPEN_BODY
 from utils.person import Box, Detection, Person, check_bbox
 from utils.process import choose_device, choose_precision
 from utils.render.colors import part_colors
+from utils.skeleton import NUM_JOINTS
 
 BATCH_SIZE = 8  # people in one batch of the network
 
@@ -170,9 +171,15 @@ class Predictor:
             focal=focal,
             perspective=perspective,
             placement=place(values["pred_vertices"], camera, perspective),
+            height=self.standing_height(values["pred_betas"]),
             guessed=self._guessed(values, detection, image, at_rest),
             at_rest=at_rest,
         )
+
+    def standing_height(self, betas: np.ndarray) -> float:
+        """betas (10,) -> metres from the soles to the top of the head of the body that stands with its arms spread."""
+        vertices, _ = self.pose_body(np.eye(3)[None].repeat(NUM_JOINTS, axis=0), betas)
+        return float(np.ptp(vertices[:, 1]))
 
     @staticmethod
     def _guessed(

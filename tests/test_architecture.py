@@ -30,7 +30,7 @@ FLOORS = (
         "network_config",
     },
     {"process", "safe_load", "metrics", "evaluation", "render", "detect"},
-    {"media", "export", "checkpoint", "options"},
+    {"media", "placement", "export", "checkpoint", "options"},
     {"train", "person"},
     {"demo"},
 )

@@ -1,6 +1,6 @@
 """A person in a picture: detected (`Detection`) and reconstructed (`Person`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -37,12 +37,26 @@ class Person:
     focal: Focal  # pixels, and its source
     perspective: Perspective  # pinhole camera of the photograph, the same for all people in it
     placement: Placement  # rigid motion into the frame of `perspective`
+    height: float  # metres, standing, of the body with these betas
+    scale: float = 1.0  # size of the body, of which the 3D points are, in sizes of that of pose and betas
     guessed: tuple[str, ...] = ()  # parts that the picture does not show, of utils.detect.visibility.PARTS
     at_rest: str | None = None  # half beyond the picture's edge that has a rest pose, of utils.detect.visibility.HALVES
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) of this person -> frame of `perspective` (..., 3)."""
         return self.placement.to_camera(points)
+
+    def scaled(self, factor: float) -> "Person":
+        """The same person larger and farther away: the picture stays the same."""
+        grown = {name: factor * getattr(self, name) for name in ("vertices", "joints", "keypoints_3d")}
+        return replace(
+            self,
+            **{name: points.astype(getattr(self, name).dtype) for name, points in grown.items()},
+            camera=self.camera._replace(scale=self.camera.scale / factor),
+            placement=self.placement._replace(shift=factor * self.placement.shift),
+            height=factor * self.height,
+            scale=factor * self.scale,
+        )
 
     @property
     def orientation(self) -> np.ndarray:
@@ -52,12 +66,12 @@ class Person:
 
     @property
     def translation(self) -> np.ndarray:
-        """(3,) metres: body_model(orientation, pose[1:], betas) + translation = to_camera(vertices)."""
+        """(3,) metres: scale * body_model(orientation, pose[1:], betas) + translation = to_camera(vertices)."""
         pelvis = self.joints[0].astype(np.float64)  # the body rotates about the pelvis
         return self.to_camera(pelvis) - pelvis
 
     def record(self) -> dict:
-        """Fields of .json and .npz files, see utils.export.records.FIELDS."""
+        """Fields of .json and .npz files in the camera frame, see utils.export.records.FIELDS."""
         mesh_to_camera = np.eye(4)
         mesh_to_camera[:3] = np.column_stack((self.placement.rotation * UPRIGHT, self.placement.shift))
         joints, keypoints, vertices = map(self.to_camera, (self.joints, self.keypoints_3d, self.vertices))
@@ -71,6 +85,8 @@ class Person:
             "crop": np.array((*self.crop.center, 200 * self.crop.scale)),
             "pose": pose,
             "betas": self.betas,
+            "height": self.height,
+            "scale": self.scale,
             "translation": self.translation,
             "joints_3d": joints,
             "joints_2d": self.perspective.project(joints),

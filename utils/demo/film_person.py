@@ -1,5 +1,8 @@
 """A person of a film as bodies in the film's camera frame."""
 
+import copy
+import math
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -31,6 +34,8 @@ class PersonInFilm:
         self.camera = pinhole(focal.pixels, height, width)
         vertices, joints = predictor.pose_body(np.eye(3)[None].repeat(24, 0), track.betas)
         self.rest = RestBody(vertices, joints, predictor.weights, predictor.faces)
+        self.height = float(np.ptp(vertices[:, 1]))  # metres, standing
+        self.scale = 1.0  # size of the person in sizes of the body model's output
         rotmat, translation, places = track.rotmat.copy(), [], []
         for row, weak in enumerate(track.weak):
             posed, joints = predictor.pose_body(track.rotmat[row], track.betas)
@@ -46,14 +51,50 @@ class PersonInFilm:
         before, after = (found[i.clip(0, len(found) - 1)] for i in (after - 1, after))
         self._drawn = np.minimum(np.abs(track.times - before), np.abs(after - track.times)) <= DRAWN
 
+    def scaled(self, factor: float) -> "PersonInFilm":
+        """The same person larger and farther away: the picture stays the same."""
+        other = copy.copy(self)
+        other.height, other.scale = factor * self.height, factor * self.scale
+        other.rest = self.rest._replace(vertices=factor * self.rest.vertices, joints=factor * self.rest.joints)
+        other.motion = self.motion._replace(translation=factor * self.motion.translation)
+        other.joints = factor * self.joints
+        return other
+
+    def moved(self, shifts: np.ndarray) -> "PersonInFilm":
+        """The same person elsewhere; shifts (T, 3): metres, camera frame."""
+        other = copy.copy(self)
+        other.motion = self.motion._replace(translation=self.motion.translation + shifts)
+        other.joints = self.joints + shifts[:, None].astype(self.joints.dtype)
+        return other
+
+    @property
+    def motion_at_origin(self) -> Motion:
+        """The motion about the root, which stays where it is, as the network estimates it."""
+        return Motion(self.track.rotmat, np.zeros((len(self.track.rotmat), 3)), self.track.times)
+
+    def in_view(self, first: int, after: int, times: np.ndarray) -> list[tuple[float, float]]:
+        """When the body is drawn during a shot, which has the frames from `first` up to `after`: the seconds since its
+        beginning at which each stay begins and ends, inf for the end of the shot. times: of the film's frames."""
+        drawn = np.array([False, *(self.is_drawn(frame) for frame in range(first, after)), False])
+        starts, ends = (np.flatnonzero(drawn[1:] & ~drawn[:-1]), np.flatnonzero(~drawn[1:] & drawn[:-1]))
+        after_shot = {after - first: math.inf}
+        clock = times - times[first]
+        return [
+            (float(clock[first + a]), after_shot.get(b) or float(clock[first + b]))
+            for a, b in zip(starts.tolist(), ends.tolist(), strict=True)
+        ]
+
     def is_drawn(self, frame: int) -> bool:
         return frame in self._row and self._drawn[self._row[frame]]
 
     def vertices(self, frame: int) -> np.ndarray:
         """(V, 3) metres, in frame number `frame` of the film."""
-        row = self._row[frame]
+        return self.body(self._row[frame])
+
+    def body(self, row: int) -> np.ndarray:
+        """(V, 3) metres, in the row-th frame in which the person is."""
         vertices, _ = self.predictor.pose_body(self.motion.rotmat[row], self.track.betas)
-        return vertices + self.motion.translation[row].astype(np.float32)
+        return np.float32(self.scale) * vertices + self.motion.translation[row].astype(np.float32)
 
     def joints_2d(self, frame: int) -> np.ndarray:
         """(24, 2) pixels, in frame number `frame` of the film."""
@@ -69,6 +110,8 @@ class PersonInFilm:
             "guessed": self.guessed,
             "pose": pose,
             "betas": self.track.betas,
+            "height": self.height,
+            "scale": self.scale,
             "translation": self.motion.translation,
             "joints_3d": self.joints,
             "joints_2d": self.camera.project(self.joints),

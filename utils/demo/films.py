@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from utils.camera import Focal
 from utils.demo.options import VIDEO_KINDS
+from utils.demo.placing import Placing
 from utils.demo.terminal import written
 from utils.errors import UserError
 from utils.media.find import is_film
@@ -40,6 +41,7 @@ def reconstruct_films(
     max_people: int = 1,
     focal: float | None = None,
     flip_test: bool = False,
+    placing: Placing | None = None,
 ) -> list[UserError]:
     """Reconstruct films and write their results into a folder -> the errors of those that failed.
 
@@ -54,7 +56,7 @@ def reconstruct_films(
         from utils.media.film import open_film
 
         try:
-            worker = VideoResults(predictor, renderer, smooth, max_people)
+            worker = VideoResults(predictor, renderer, smooth, max_people, placing=placing)
             files = worker.write(
                 films.get(path) or open_film(path),
                 folder,

@@ -7,16 +7,19 @@ import sys
 from pathlib import Path
 
 from utils.arguments import Parser, number
+from utils.demo.placing import PLACES, Placing
 from utils.errors import UserError
 from utils.media.find import is_film
 from utils.person import Box
 from utils.process import PRECISIONS
 from utils.render.mesh import BACKENDS
 
-PHOTO_KINDS = ("obj", "ply", "glb", "npz", "json", "angles", "html", "side", "top", "keypoints")
-VIDEO_KINDS = ("glb", "bvh", "npz", "json", "angles")
+PHOTO_KINDS = ("obj", "ply", "glb", "scene", "npz", "json", "angles", "html", "side", "top", "keypoints")
+VIDEO_KINDS = ("glb", "bvh", "scene", "npz", "json", "angles")
+NAMED_OTHERWISE = {"side", "top", "keypoints", "angles", "scene"}  # not by the name of the kind after the dot
 KINDS = tuple(dict.fromkeys(PHOTO_KINDS + VIDEO_KINDS))
 LARGEST_BOX = 1_000_000  # pixels
+SMALLEST, LARGEST = 40, 280  # heights of people, centimetres
 
 
 def get_demo_parser() -> Parser:
@@ -76,6 +79,32 @@ def get_demo_parser() -> Parser:
         help="width of the temporal smoothing of videos, seconds (default: %(default)s)",
     )
 
+    where = parser.add_argument_group("places and sizes")
+    where.add_argument(
+        "--place",
+        choices=PLACES,
+        help="camera: before the camera; origin: every body at its own origin; ground: feet on y = 0 "
+        "(default: camera, but meshes of photographs at their origin)",
+    )
+    where.add_argument(
+        "--height",
+        type=parse_heights,
+        default=(),
+        metavar="CM,...",
+        help="true standing height of the first person, which scales everybody, or of each",
+    )
+    where.add_argument(
+        "--same_floor",
+        action=argparse.BooleanOptionalAction,
+        help="choose sizes so that all people of a photograph stand on one floor (default: with --place ground)",
+    )
+    where.add_argument(
+        "--tilt",
+        type=number(float, -90, below=90.001),
+        metavar="DEGREES",
+        help="how much the camera looks down (default: estimated from the people)",
+    )
+
     page = parser.add_argument_group("web page")
     page.add_argument("--serve", action="store_true", help="start a web page for uploading photographs")
     page.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this computer)")
@@ -122,6 +151,9 @@ def parse_demo_args(arguments: list[str] | None = None) -> argparse.Namespace:
         raise UserError("no input: name photographs or videos with --img_path, or use --webcam 0 or --serve")
     if args.serve and (args.img_path or args.webcam is not None):
         raise UserError("--serve gets its pictures from the web page: remove --img_path and --webcam")
+    args.placing = Placing(args.place, args.tilt, args.height, args.same_floor)
+    if args.tilt is not None and not args.placing.floor_needed:
+        raise UserError("--tilt is that of a floor: add --place ground or --same_floor")
     if args.bbox and args.boxes:
         raise UserError("--bbox and --boxes both give boxes: use one of them")
     return args
@@ -158,7 +190,15 @@ def parse_kinds(text: str) -> tuple[str, ...]:
     return kinds
 
 
+def parse_heights(text: str) -> tuple[float, ...]:
+    """Parse "180,165", centimetres -> metres."""
+    return tuple(parse_height(part) / 100 for part in text.split(","))
+
+
+parse_height = number(float, SMALLEST, below=LARGEST + 0.001)
+
 # names that argparse shows in "invalid ... value"
+parse_heights.__name__ = "list of centimetres, such as 180 or 180,165:"
 parse_bbox.__name__, parse_kinds.__name__ = "x,y,width,height", f"list out of {','.join(KINDS)},all:"
 
 
@@ -183,8 +223,9 @@ def check_output(folder: Path, names: list[str], inputs: list[Path], kinds: set[
     films = [os.path.isdir(source) or is_film(source) for source in inputs]
     by_name = {name.lower(): film for name, film in zip(names, films, strict=True)}
     drawn = "|".join(["overlay", *(kind for kind in ("side", "top", "keypoints") if kind in kinds)])
-    data = "|".join(["", *sorted(kinds & {*PHOTO_KINDS, *VIDEO_KINDS} - {"side", "top", "keypoints", "angles"})])
+    data = "|".join(["", *sorted(kinds & {*PHOTO_KINDS, *VIDEO_KINDS} - NAMED_OTHERWISE)])
     table = r"|_angles\.csv" if "angles" in kinds else ""
+    table += r"|_scene(?:_shot\d+)?\.glb" if "scene" in kinds else ""
     photo_files = re.compile(
         rf"(.+?)(?:(?:_(?:{drawn}))?\.png|(?:_person\d+)?\.(?:{data[1:] or 'png'}){table})", re.IGNORECASE
     )

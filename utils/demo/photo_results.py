@@ -6,10 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from utils.demo.placing import Placed
 from utils.detect.visibility import hatching, summary
 from utils.export.html_viewer import viewer_page
 from utils.export.meshes import save_mesh
 from utils.export.records import save_angles, save_json, save_npz
+from utils.export.scene import StillPerson, save_scene
 from utils.files import make_folder, write_text
 from utils.media.images import save_image
 from utils.render.labels import number_people, person_color
@@ -41,14 +43,14 @@ class PhotoResults:
         self.faces, self.colors, self.body, self.weights = faces, colors, body, weights
         self.options = RenderOptions(renderer)
 
-    def write(self, folder: Path, name: str, image: np.ndarray, people: list, kinds: set[str]) -> list[Path]:
+    def write(self, folder: Path, name: str, image: np.ndarray, placed: Placed, kinds: set[str]) -> list[Path]:
         """Write the results of a photograph (H, W, 3) uint8 -> the files, in the order of writing.
 
-        people: utils.person.Person, at least one. kinds: of utils.demo.options.PHOTO_KINDS; sheet and overlay are
-        always written. Each file is written atomically.
+        placed: of utils.demo.placing.place_photo, at least one person. kinds: of utils.demo.options.PHOTO_KINDS; sheet
+        and overlay are always written. Each file is written atomically.
         """
         make_folder(folder)
-        written, zoom = [], self.zoom(image)
+        people, written, zoom = placed.people, [], self.zoom(image)
         drawn = image if zoom == 1 else _resize(image, zoom)
 
         def file(ending: str) -> Path:
@@ -69,11 +71,16 @@ class PhotoResults:
         for kind in (kind for kind in ("obj", "ply", "glb") if kind in kinds):
             for number, person in enumerate(people, 1):
                 path = file(f".{kind}" if number == 1 else f"_person{number}.{kind}")
-                save_mesh(path, person.vertices, self.faces, self.colors)
+                vertices, frame = placed.mesh(person)
+                save_mesh(path, vertices, self.faces, self.colors, frame)
+        if "scene" in kinds:
+            still = [StillPerson(person.to_camera(person.vertices)) for person in people]
+            camera, frame = people[0].perspective, placed.place.frame
+            save_scene(file("_scene.glb"), image, camera, still, self.faces, self.colors, frame)
         if "html" in kinds:
             write_text(file(".html"), viewer_page(name, *self.group(people), overlay, drawn))
         if kinds & {"npz", "json", "angles"}:
-            picture, records = self.describe(image, people), [person.record() for person in people]
+            picture, records = self.describe(image, people) | placed.fields(), placed.records()
             for kind, save in (("json", save_json), ("npz", save_npz)):
                 if kind in kinds:
                     save(file(f".{kind}"), picture, records)

@@ -13,12 +13,15 @@ import torch
 
 from utils.camera import Focal, default_focal
 from utils.demo.film_person import PersonInFilm, guessed_in_most
+from utils.demo.film_placing import Shot, film_records, place_film, rig_motion
 from utils.demo.photo_results import person_looks
+from utils.demo.placing import Placing
 from utils.demo.terminal import labelled, short_name
 from utils.demo.watch import Watcher, frames_bar
 from utils.errors import UserError
 from utils.export.records import save_angles, save_json, save_npz
 from utils.export.rig import save_bvh, save_rigged_glb
+from utils.export.scene import MovingPerson, save_scene
 from utils.media.bounded_film import BoundedFilm
 from utils.media.clock import rate_of
 from utils.media.film import Film
@@ -40,6 +43,7 @@ class PeopleInFilm(NamedTuple):
     people: list[PersonInFilm]
     cuts: np.ndarray
     focal: Focal
+    shots: list[Shot]  # the same people, and where files have them
 
 
 class VideoResults:
@@ -56,11 +60,12 @@ class VideoResults:
         smooth: float = 0.06,
         max_people: int = 1,
         bar: Callable = frames_bar,
+        placing: Placing | None = None,
     ):
         if predictor.finder is None:
             raise UserError("videos need pretrained/movenet_thunder.safetensors; run scripts/convert_movenet.py")
         self.predictor, self.renderer, self.smooth, self.max_people = predictor, renderer, smooth, max_people
-        self.bar = bar
+        self.bar, self.placing = bar, placing or Placing()
 
     def write(
         self,
@@ -79,6 +84,8 @@ class VideoResults:
             )
         for number, person in enumerate(found.people, 1):
             print(labelled("found", f"{short_name(film.path.name)}: {person.describe(number)}"))
+        for shot in found.shots if self.placing != Placing() else ():
+            print(labelled("placed", f"{short_name(film.path.name)}: {shot.placed.describe()}"))
         return self.save(film, found, folder, name, kinds)
 
     def reconstruct(self, film: Film | BoundedFilm, boxes: list = (), focal: Focal | None = None) -> PeopleInFilm:
@@ -95,7 +102,9 @@ class VideoResults:
             )
             for track in tracks
         ]
-        return PeopleInFilm(people, np.array(watcher.cuts, int), focal)
+        shots = place_film(people, watcher.shots(), self.placing)
+        people = [person for shot in shots for person in shot.placed.people]
+        return PeopleInFilm(people, np.array(watcher.cuts, int), focal, shots)
 
     def save(
         self, film: Film | BoundedFilm, found: PeopleInFilm, folder: Path, name: str, kinds: set[str]
@@ -114,19 +123,36 @@ class VideoResults:
         height, width = film.info[2:]
         picture = {"width": width, "height": height, "rate": rate, "focal": focal.pixels, "focal_source": focal.source}
         picture |= {"cuts": found.cuts, "body": self.predictor.body.name}
-        records = [person.record() for person in people] if kinds & {"json", "npz", "angles"} else []
+        picture |= {"place": self.placing.place} if self.placing.place else {}
+        wanted = found.shots if kinds & {"json", "npz", "angles"} else []
+        records = [record for shot in wanted for record in film_records(shot.placed)]
         for kind, save in (("json", save_json), ("npz", save_npz)):
             if kind in kinds:
                 save(file(f".{kind}"), picture, records)
         if "angles" in kinds:
             save_angles(file("_angles.csv"), records)
-        for number, person in enumerate(people):
-            ending = f"_person{number + 1}" if number else ""
+        if "scene" in kinds:
+            for shot in found.shots:
+                number = 1 + int((found.cuts <= shot.first).sum())
+                self._save_scene(file(f"_scene_shot{number}.glb" if len(found.cuts) else "_scene.glb"), film, shot)
+        places = [shot.placed.place for shot in found.shots for _ in shot.placed.people]
+        for number, (person, place) in enumerate(zip(people, places, strict=True)):
+            ending, motion = f"_person{number + 1}" if number else "", rig_motion(person, place)
             if "glb" in kinds:
-                save_rigged_glb(file(f"{ending}.glb"), person.rest, person.motion, self.predictor.colors)
+                save_rigged_glb(file(f"{ending}.glb"), person.rest, motion, self.predictor.colors, place.frame)
             if "bvh" in kinds:
-                save_bvh(file(f"{ending}.bvh"), person.rest, person.motion, rate)
+                save_bvh(file(f"{ending}.bvh"), person.rest, motion, rate, place.frame)
         return written
+
+    def _save_scene(self, path: Path, film: Film | BoundedFilm, shot: Shot):
+        """Write the people of a shot before its first frame."""
+        times, people = np.array(film.times), []
+        for person in shot.placed.people:
+            motion = person.motion._replace(times=person.motion.times - times[shot.first])
+            people.append(MovingPerson(person.rest, motion, person.in_view(shot.first, shot.after, times)))
+        (picture, _), *_ = film.frames(shot.first, shot.first + 1)
+        camera, frame = shot.placed.people[0].camera, shot.placed.place.frame
+        save_scene(path, picture, camera, people, self.predictor.faces, self.predictor.colors, frame)
 
     def draw(self, film: Film | BoundedFilm, people: list[PersonInFilm], path: Path):
         """Write the overlay video: the frames' own times, the film's own sound."""

@@ -15,6 +15,7 @@ from utils.geometry import mesh_normals
 
 COMPONENT = {np.dtype("u1"): 5121, np.dtype("u2"): 5123, np.dtype("u4"): 5125, np.dtype("f4"): 5126}
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
+LINEAR, MIPMAPS, CLAMP = 9729, 9987, 33071  # filters and borders of textures
 TYPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
 CLAY = {"baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor": 0.8}
 
@@ -48,10 +49,7 @@ class Gltf:
         if kind == "MAT4":
             array = array.swapaxes(1, 2)
         array = np.ascontiguousarray(array)
-        self.data += b"\0" * (-len(self.data) % 4)
-        view = {"buffer": 0, "byteOffset": len(self.data), "byteLength": array.nbytes}
-        self.data += array.tobytes()
-        view = self.add("bufferViews", view | ({"target": target} if target else {}))
+        view = self._add_bytes(array.tobytes(), {"target": target} if target else {})
         accessor = {"bufferView": view, "componentType": COMPONENT[array.dtype], "count": len(array), "type": kind}
         if bounds:
             accessor |= {
@@ -59,7 +57,34 @@ class Gltf:
             }
         return self.add("accessors", accessor | ({"normalized": True} if normalized else {}))
 
-    def add_mesh(self, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None = None, **attributes) -> int:
+    def _add_bytes(self, data: bytes, more: dict) -> int:
+        """-> index of the buffer view."""
+        self.data += b"\0" * (-len(self.data) % 4)
+        view = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(data)}
+        self.data += data
+        return self.add("bufferViews", view | more)
+
+    def add_picture(self, data: bytes, kind: str) -> int:
+        """Add a material that shows a picture as it is, without light -> its index. data: a file of kind jpeg or png.
+
+        Texture coordinates: (0, 0) is the upper left corner of the picture, (1, 1) the lower right one.
+        """
+        image = self.add("images", {"bufferView": self._add_bytes(data, {}), "mimeType": f"image/{kind}"})
+        sampler = self.add("samplers", {"magFilter": LINEAR, "minFilter": MIPMAPS, "wrapS": CLAMP, "wrapT": CLAMP})
+        texture = self.add("textures", {"source": image, "sampler": sampler})
+        self.document["extensionsUsed"] = ["KHR_materials_unlit"]
+        surface = {"baseColorTexture": {"index": texture}, "metallicFactor": 0, "roughnessFactor": 1}
+        material = {"name": "picture", "pbrMetallicRoughness": surface, "extensions": {"KHR_materials_unlit": {}}}
+        return self.add("materials", material | {"doubleSided": True})
+
+    def add_mesh(
+        self,
+        vertices: np.ndarray,
+        faces: np.ndarray,
+        colors: np.ndarray | None = None,
+        material: int = 0,
+        **attributes: np.ndarray,
+    ) -> int:
         """vertices (V, 3) metres, faces (F, 3), colors (V, 3) uint8 sRGB, more attributes (V, ...) -> mesh index."""
         arrays = {"NORMAL": vertex_normals(vertices, faces), **attributes}
         accessors = {"POSITION": self.add_array(vertices.astype(np.float32), ARRAY_BUFFER, bounds=True)}
@@ -70,7 +95,7 @@ class Gltf:
             )
         accessors |= {name: self.add_array(array, ARRAY_BUFFER) for name, array in arrays.items()}
         indices = self.add_array(faces.astype(np.uint32).reshape(-1), ELEMENT_ARRAY_BUFFER)
-        return self.add("meshes", {"primitives": [{"attributes": accessors, "indices": indices, "material": 0}]})
+        return self.add("meshes", {"primitives": [{"attributes": accessors, "indices": indices, "material": material}]})
 
     def save(self, path: str | Path):
         """Write the .glb atomically."""

@@ -7,21 +7,28 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.camera import UPRIGHT
 from utils.export.gltf import Gltf
 from utils.files import atomic_path
+from utils.placement.frame import CAMERA, Frame
 
 HEADER = "SMPL-Pose: metres, y up, z towards the viewer"
 
 
-def save_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None = None):
+def save_mesh(
+    path: str | Path,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    colors: np.ndarray | None = None,
+    frame: Frame = CAMERA,
+):
     """Write a mesh atomically as Wavefront .obj, Stanford .ply (binary) or glTF .glb, by the suffix of `path`.
 
-    vertices (V, 3) metres in the camera frame, faces (F, 3), colors (V, 3) uint8 sRGB. trimesh writes .obj and .ply. It
-    does not write .glb, as it leaves out normals and would store sRGB colours where glTF expects linear ones.
+    vertices (V, 3) metres in the camera frame, faces (F, 3), colors (V, 3) uint8 sRGB; frame: of the file. trimesh
+    writes .obj and .ply. It does not write .glb, as it leaves out normals and would store sRGB colours where glTF
+    expects linear ones.
     """
     save = {".obj": _save_by_trimesh, ".ply": _save_by_trimesh, ".glb": _save_glb}[Path(path).suffix]
-    save(path, vertices * UPRIGHT, np.asarray(faces), colors)
+    save(path, frame.apply(vertices.astype(np.float64)), np.asarray(faces), colors)
 
 
 def _save_by_trimesh(path, vertices, faces, colors):

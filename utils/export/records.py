@@ -19,6 +19,7 @@ BETAS_NOTE = (
     "betas are those of this repository's open body, not of SMPL: with an SMPL body model they give another shape"
 )
 FRAME = "camera frame: metres, x right, y down, z away from the viewer, the camera at the origin"
+GROUND = "ground frame: metres, y up, the floor at y = 0, z towards the camera, the origin below the first person"
 PIXELS = "pixels of the picture, whole numbers at pixel centres, (0, 0) is the centre of the first pixel"
 # without the sides, of which both mean the same
 _SHORT_ANGLES = {name.removeprefix("left_"): text for name, text in ANGLES.items() if not name.startswith("right_")}
@@ -43,9 +44,11 @@ FIELDS = {
     "null if none (.npz: empty)",
     "cam": "s, tx, ty: weak-perspective camera of the crop, output of the network",
     "crop": "x, y of the centre and side of the square crop, input of the network, pixels",
-    "pose": "(24, 3) axis-angle, radians, relative to the parent joint; pose[0] rotates the body into the camera frame",
+    "pose": "(24, 3) axis-angle, radians, relative to the parent joint; pose[0] turns the body into joints_3d's frame",
     "betas": "(10,) shape",
-    "translation": f"(3,) body_model(pose, betas) + translation = vertices in the {FRAME}",
+    "height": "standing height of the person, metres",
+    "scale": "size of the person in sizes of body_model(pose, betas); not 1 only with --height or --same_floor",
+    "translation": f"(3,) scale * body_model(pose, betas) + translation = vertices in the {FRAME}",
     "joints_3d": f"(24, 3) SMPL joints, {FRAME}",
     "joints_2d": f"(24, 2) projection of joints_3d, {PIXELS}",
     "keypoints_3d": f"(14, 3) keypoints from ankles to wrists, neck and head, as in LSP; {FRAME}",
@@ -54,6 +57,11 @@ FIELDS = {
     "(20,), in the order of angle_names. " + "; ".join(f"{name}: {text}" for name, text in _SHORT_ANGLES.items()),
     "mesh_to_camera": "(4, 4) from .obj/.ply/.glb coordinates (y up, z towards the viewer) into the camera frame",
     "vertices": f"(V, 3) .npz only, {FRAME}",
+    "place": "camera, origin or ground: where the coordinates lie, of meshes only if it is origin",
+    "tilt, roll": "place ground: degrees by which the camera looks down, and by which the vertical leans to the right",
+    "camera_height": "place ground: metres from the floor up to the camera",
+    "on_floor": "whether the lowest point of the person is on the floor that is fitted to all people",
+    "ground_to_camera": "(4, 4) from the ground frame into the camera frame",
     "rate": "films: frames per second on average",
     "cuts": "films: numbers of the frames with which a new shot begins, except 0",
     "frames": "films: (T,) frame numbers from 0; pose, translation and joints then have a leading dimension T",
@@ -72,6 +80,8 @@ def save_json(path: str | Path, picture: dict, people: list[dict]):
             person["angles"] = {name: _degrees(value) for name, value in person["angles"].items()}
     used = set(picture).union(*people)
     fields = {name: text for name, text in FIELDS.items() if used & set(name.split(", "))}
+    if picture.get("place") == "ground":
+        fields = {name: text.replace(FRAME, GROUND) for name, text in fields.items()}
     document = {"fields": fields, **picture, "people": people}
     write_text(path, json.dumps(document, default=_plain, indent=1, allow_nan=False) + "\n")
 

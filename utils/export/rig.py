@@ -1,7 +1,8 @@
 """Bodies in motion as files that Blender, Unity and Unreal play: a rigged, animated .glb and a .bvh.
 
-Both have y up and z towards the viewer, metres, and the skeleton of 24 joints, whose rest pose is the body's own with
-its arms spread. What skinning cannot say, SMPL's pose-dependent corrections, is left out; the open body has none.
+Both have y up, metres, by default z towards the viewer and the camera at the origin, and the skeleton of 24 joints,
+whose rest pose is the body's own with its arms spread. What skinning cannot say, SMPL's pose-dependent corrections, is
+left out; the open body has none.
 """
 
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
-from utils.camera import UPRIGHT
 from utils.export.gltf import Gltf
 from utils.files import write_text
+from utils.placement.frame import CAMERA, Frame
 from utils.skeleton import SMPL_JOINTS, SMPL_PARENTS
 
 INFLUENCES = 8  # joints that move a vertex: two of glTF's sets of four
@@ -37,10 +38,30 @@ class Motion(NamedTuple):
     times: np.ndarray  # (T,) seconds, increasing
 
 
-def save_rigged_glb(path: str | Path, body: RestBody, motion: Motion, colors: np.ndarray | None = None):
-    """Write a skinned mesh, its skeleton and its animation, atomically. colors (V, 3) uint8 sRGB."""
-    rotmat, root = _upright(body, motion)
+class Channel(NamedTuple):
+    """Values of one property of a node over time."""
+
+    node: int
+    property: str  # translation, rotation or scale
+    times: np.ndarray  # (T,) seconds
+    values: np.ndarray  # (T, 3), or (T, 4) of a rotation
+    interpolation: str = "LINEAR"  # or STEP
+
+
+def save_rigged_glb(
+    path: str | Path, body: RestBody, motion: Motion, colors: np.ndarray | None = None, frame: Frame = CAMERA
+):
+    """Write a skinned mesh, its skeleton and its animation, atomically. colors (V, 3) uint8 sRGB; frame: the file's."""
     gltf = Gltf()
+    joints, mesh = add_rig(gltf, body, colors)
+    for node in (joints[0], mesh):
+        gltf.add_to_scene(node)
+    add_animation(gltf, motion_channels(joints, body, motion, frame))
+    gltf.save(path)
+
+
+def add_rig(gltf: Gltf, body: RestBody, colors: np.ndarray | None = None, name: str = "body") -> tuple[list[int], int]:
+    """Add a skinned mesh and its skeleton -> nodes of the 24 joints, the root first, and the node of the mesh."""
     order = np.argsort(-body.weights, axis=1, kind="stable")[:, :INFLUENCES]
     weights = np.take_along_axis(body.weights, order, 1)
     weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
@@ -49,26 +70,36 @@ def save_rigged_glb(path: str | Path, body: RestBody, motion: Motion, colors: np
     sets |= {f"WEIGHTS_{i}": weights[:, 4 * i : 4 * i + 4] for i in range(INFLUENCES // 4)}
     mesh = gltf.add_mesh(body.vertices, body.faces, colors, **sets)
 
-    joints = [gltf.add("nodes", node) for node in _joint_nodes(body.joints)]
+    first = len(gltf.document.get("nodes", ()))
+    joints = [gltf.add("nodes", node) for node in _joint_nodes(body.joints, first)]
     inverse = np.tile(np.eye(4, dtype=np.float32), (len(joints), 1, 1))
     inverse[:, :3, 3] = -body.joints
-    skin = gltf.add("skins", {"joints": joints, "skeleton": 0, "inverseBindMatrices": gltf.add_array(inverse)})
-    gltf.add_to_scene(joints[0])
-    gltf.add_to_scene(gltf.add("nodes", {"name": "body", "mesh": mesh, "skin": skin}))
-
-    times = gltf.add_array(motion.times.astype(np.float32), bounds=True)
-    channels, samplers = [], []
-    moves = [(0, "translation", root)] + [(j, "rotation", _quaternions(rotmat[:, j])) for j in range(len(joints))]
-    for node, property_, values in moves:
-        samplers.append(
-            {"input": times, "output": gltf.add_array(values.astype(np.float32)), "interpolation": "LINEAR"}
-        )
-        channels.append({"sampler": len(samplers) - 1, "target": {"node": node, "path": property_}})
-    gltf.add("animations", {"name": "motion", "channels": channels, "samplers": samplers})
-    gltf.save(path)
+    skin = gltf.add("skins", {"joints": joints, "skeleton": first, "inverseBindMatrices": gltf.add_array(inverse)})
+    return joints, gltf.add("nodes", {"name": name, "mesh": mesh, "skin": skin})
 
 
-def save_bvh(path: str | Path, body: RestBody, motion: Motion, rate: float | None = None):
+def motion_channels(joints: list[int], body: RestBody, motion: Motion, frame: Frame = CAMERA) -> list[Channel]:
+    """The motion of a rig with these nodes."""
+    rotmat, root = _in_frame(body, motion, frame)
+    turns = [Channel(node, "rotation", motion.times, _quaternions(rotmat[:, j])) for j, node in enumerate(joints)]
+    return [Channel(joints[0], "translation", motion.times, root), *turns]
+
+
+def add_animation(gltf: Gltf, channels: list[Channel]):
+    """Add one animation; channels with the same array of times share it."""
+    accessors, targets, samplers = {}, [], []
+    for channel in channels:
+        if id(channel.times) not in accessors:
+            accessors[id(channel.times)] = gltf.add_array(channel.times.astype(np.float32), bounds=True)
+        output = gltf.add_array(channel.values.astype(np.float32))
+        times = accessors[id(channel.times)]
+        samplers.append({"input": times, "output": output, "interpolation": channel.interpolation})
+        target = {"node": channel.node, "path": channel.property}
+        targets.append({"sampler": len(samplers) - 1, "target": target})
+    gltf.add("animations", {"name": "motion", "channels": targets, "samplers": samplers})
+
+
+def save_bvh(path: str | Path, body: RestBody, motion: Motion, rate: float | None = None, frame: Frame = CAMERA):
     """Write skeleton and motion as Biovision hierarchy, in metres, atomically.
 
     A .bvh has evenly spaced frames that begin at time 0: the motion is resampled to `rate` frames per second (default:
@@ -77,7 +108,7 @@ def save_bvh(path: str | Path, body: RestBody, motion: Motion, rate: float | Non
     if rate is None:
         rate = 1 / np.median(np.diff(motion.times)) if len(motion.times) > 1 else 30
     motion = resample(motion, np.arange(int(motion.times[-1] * rate + 1e-3) + 1) / rate)
-    rotmat, root = _upright(body, motion)
+    rotmat, root = _in_frame(body, motion, frame)
     lines = ["HIERARCHY", *_bvh_joint(0, body.joints, 0)]
     lines += ["MOTION", f"Frames: {len(rotmat)}", f"Frame Time: {1 / rate:.8f}"]
     angles = Rotation.from_matrix(rotmat.reshape(-1, 3, 3)).as_euler("ZXY", degrees=True)
@@ -98,19 +129,19 @@ def resample(motion: Motion, times: np.ndarray) -> Motion:
     return Motion(rotmat, translation, times)
 
 
-def _upright(body: RestBody, motion: Motion) -> tuple[np.ndarray, np.ndarray]:
+def _in_frame(body: RestBody, motion: Motion, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     """Rotations (T, 24, 3, 3) and places of the root joint (T, 3) in the files' frame."""
     rotmat = motion.rotmat.astype(np.float64).copy()
-    rotmat[:, 0] = UPRIGHT[:, None] * rotmat[:, 0]
-    return rotmat, (body.joints[0] + motion.translation) * UPRIGHT
+    rotmat[:, 0] = frame.rotation @ rotmat[:, 0]
+    return rotmat, frame.apply((body.joints[0] + motion.translation).astype(np.float64))
 
 
-def _joint_nodes(joints: np.ndarray) -> list[dict]:
+def _joint_nodes(joints: np.ndarray, first: int) -> list[dict]:
     nodes = []
     for j, (name, parent) in enumerate(zip(SMPL_JOINTS, SMPL_PARENTS, strict=True)):
         offset = joints[j] - (joints[parent] if j else 0)
         node = {"name": name, "translation": offset.tolist(), "rotation": [0, 0, 0, 1]}
-        nodes.append(node | ({"children": CHILDREN[j]} if CHILDREN[j] else {}))
+        nodes.append(node | ({"children": [first + c for c in CHILDREN[j]]} if CHILDREN[j] else {}))
     return nodes
 
 

@@ -22,7 +22,7 @@ VIDEOS = (
     *(".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ts", ".mts", ".m2ts", ".ogv"),
     *(".flv", ".mxf", ".vob", ".asf", ".f4v", ".qt", ".divx", ".dv", ".3g2", ".y4m"),
 )
-DERIVED = r"_(overlay|side|top|keypoints|person\d+)"  # suffixes of the names of results
+DERIVED = r"_(overlay|side|top|keypoints|scene(_shot\d+)?|person\d+)"  # suffixes of the names of results
 LOAD_AHEAD = 2  # pictures decoded in advance; bounds the memory
 
 

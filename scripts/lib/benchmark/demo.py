@@ -15,6 +15,7 @@ from models.predictor import Predictor, load_network, load_predictor
 from scripts.lib.benchmark.published import published
 from scripts.lib.benchmark.timing import Row, Settings, compare
 from utils.demo.photo_results import PhotoResults
+from utils.demo.placing import Placed
 from utils.media.images import load_image
 from utils.paths import MOVENET, ROOT, SAMPLES
 
@@ -31,7 +32,7 @@ def measure(settings: Settings) -> Iterator[Row]:
         results = PhotoResults(fast.faces, fast.colors, fast.body.name)
 
         def draw():
-            results.write(Path(folder), "photo", image, fast(image), set())
+            results.write(Path(folder), "photo", image, Placed(fast(image)), set())
 
         people = {"plain": plain, f"fast, {fast.precision}": fast}
         for case, work in (
