@@ -327,7 +327,7 @@ def test_everything_that_can_be_saved(run, tmp_path, predictor):
     code, _, err = run("--output", tmp_path, "--save=all", "--bbox", ",".join(map(str, WHERE)), "--focal=900")
     assert (code, err) == (0, "")
     endings = (".png", "_overlay.png", "_side.png", "_top.png", "_keypoints.png", ".obj", ".ply", ".glb", ".html")
-    endings += ("_angles.csv", ".json", ".npz")
+    endings += ("_angles.csv", "_scene.glb", ".json", ".npz")
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"im01{e}" for e in endings)
     record = record_of(tmp_path, "im01")
     (person,) = record["people"]
@@ -421,7 +421,7 @@ def test_a_film(run, tmp_path, predictor):
     flags = ("--output", tmp_path / "out", "--save=all", "--smooth=0")
     code, _, err = run(*flags, img_path=tmp_path / "film.mp4")
     assert (code, err) == (0, "")
-    names = ("film_overlay.mp4", "film.json", "film.npz", "film.glb", "film.bvh", "film_angles.csv")
+    names = ("film_overlay.mp4", "film.json", "film.npz", "film.glb", "film.bvh", "film_angles.csv", "film_scene.glb")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(names)
     assert read_video_info(tmp_path / "out" / "film_overlay.mp4") == (
         n,
