@@ -124,7 +124,7 @@ def test_a_film_on_the_ground(run, tmp_path):
     frames = [np.roll(image, -4 * t, axis=1)[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2] for t in range(6)]
     make_film(tmp_path / "film.mp4", frames, [t / 10 for t in range(6)])
     flags = ("--bbox", ONE, "--place", "ground", "--height", "160", "--save", "scene,glb,bvh,json")
-    code, out, err = run(*flags, img_path=tmp_path / "film.mp4")
+    code, _, err = run(*flags, img_path=tmp_path / "film.mp4")
     assert code == 0, err
     record = json.loads((tmp_path / "out" / "film.json").read_text())
     (person,) = record["people"]
