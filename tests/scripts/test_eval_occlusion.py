@@ -10,6 +10,7 @@ import torch
 from datasets.synthetic import SyntheticDataset
 from models.predictor import load_network
 from scripts import eval_occlusion
+from scripts.cache_features import open_occluded
 from scripts.eval_occlusion import covered_joints, increases
 from scripts.lib.occlusion.patches import LIMBS, limb_keypoints, limb_mask, occluder_picture, square_masks
 from scripts.lib.occlusion.sweep import (
@@ -95,6 +96,13 @@ def test_the_rows_of_a_person_have_one_limb_each_under_a_patch():
         assert {j for j in range(24) if row["keypoints_2d"][j, 2] == COVERED} == expected
         assert torch.equal(row["keypoints_2d"][:, :2], whole["keypoints_2d"][:, :2])
     assert (people[0]["keypoints_2d"][:, 2] == 1).all()  # the people themselves stay as they are
+
+
+def test_rows_to_cache_are_those_of_the_people_without_augmentation():
+    rows = open_occluded("val", 0, 500, "none", "grey")
+    people = SyntheticDataset(OPEN_BODY, "val", seed=0, num_samples=46, assets="none")
+    assert len(rows) == 500 and torch.equal(rows[22]["image"], people[2]["image"])
+    assert not torch.equal(rows[23]["image"], people[2]["image"])
 
 
 def test_errors_are_those_of_the_metrics():
