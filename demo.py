@@ -58,7 +58,7 @@ def main():
 
     start = time.perf_counter()
     files = args.load_checkpoint, args.device, args.smpl_path, args.keypoint_regressor
-    refinements = {name: getattr(args, name) for name in ("fit_keypoints", "quarter_turns")}
+    refinements = {name: getattr(args, name) for name in ("fit_keypoints", "quarter_turns", "tight_crop")}
     refinements["flip_test"] = args.flip_test is not False
     predictor = load_predictor(*files, precision=args.precision, compile=args.compile, **refinements)
     where = f"on {predictor.device} in {predictor.precision}, loaded in {time.perf_counter() - start:.1f} s"

@@ -53,7 +53,7 @@ from utils.train.signals import Interrupt
 from utils.train.speed import Speed
 from utils.train.update import Update
 
-refinements = attrgetter("fit_keypoints", "flip_test", "quarter_turns")
+refinements = attrgetter("fit_keypoints", "flip_test", "quarter_turns", "tight_crop")
 
 
 @exit_on_user_error

@@ -52,17 +52,19 @@ class Predictor:
         flip_test: bool = False,
         fit_keypoints: bool = False,
         quarter_turns: bool = False,
+        tight_crop: bool = False,
     ):
         self.device, self.precision = device, precision
         self.network = prepare_for_inference(model, device, precision, compile)
         self.model = self.network.network
-        self._refine(fit_keypoints=fit_keypoints, flip_test=flip_test, quarter_turns=quarter_turns, rest_halves=True)
+        chosen = {"fit_keypoints": fit_keypoints, "flip_test": flip_test, "quarter_turns": quarter_turns}
+        self._refine(**chosen, tight_crop=tight_crop, rest_halves=True)
         self.finder = finder and fast_movenet(finder, device, compile)
         self.body = self.model.body_model
         self.faces = self.body.faces
 
     def refined_by(self, **changes: bool) -> "Predictor":
-        """The same networks with other refinements: flip_test, fit_keypoints, quarter_turns, rest_halves.
+        """The same networks with other refinements: flip_test, fit_keypoints, quarter_turns, tight_crop, rest_halves.
 
         rest_halves: with fit_keypoints, the half of a body that the picture's edge cuts off gets a rest pose.
         """
@@ -210,6 +212,7 @@ def load_predictor(
     flip_test: bool = True,
     fit_keypoints: bool = True,
     quarter_turns: bool = False,
+    tight_crop: bool = True,
 ) -> Predictor:
     """A predictor with the network of a checkpoint, by default of the one in this repository.
 
@@ -218,13 +221,15 @@ def load_predictor(
     fastest of the device. compile: use torch.compile, which pays for many images. flip_test: average the estimates on
     each person and on the mirror image, which is slightly better and takes twice the time. fit_keypoints: fit limbs to
     the detected 2D keypoints, if the backbone detects any. quarter_turns: for people whose keypoints have low
-    confidence, also try the three other quarter turns. UserError if a file is missing, damaged or does not fit.
+    confidence, also try the three other quarter turns. tight_crop: give the network the middle of the crop, enlarged by
+    a factor of 1.09. UserError if a file is missing, damaged or does not fit.
     """
     device = choose_device(device or "auto")
     precision = choose_precision(precision, device)
     model = load_network(checkpoint, smpl_path, keypoint_regressor)
     finder = load_movenet(MOVENET) if MOVENET.exists() else None
-    return Predictor(model, finder, device, precision, compile, flip_test, fit_keypoints, quarter_turns)
+    refinements = {"flip_test": flip_test, "fit_keypoints": fit_keypoints, "quarter_turns": quarter_turns}
+    return Predictor(model, finder, device, precision, compile, **refinements, tight_crop=tight_crop)
 
 
 def load_network(

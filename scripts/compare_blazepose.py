@@ -149,7 +149,7 @@ def main():
         network = BlazePose(args.package or fetch_package(Path(folder)))
     methods = {
         "this network, as in the demo": ours(predictor),
-        "no flip test, no keypoint fit": ours(predictor.refined_by(flip_test=False, fit_keypoints=False)),
+        "this network, not refined": ours(predictor.refined_by(**dict.fromkeys(predictor.refinements, False))),
         "BlazePose heavy": blazepose(network, own_region=False),
         "BlazePose heavy, own region": blazepose(network, own_region=True),
     }

@@ -143,6 +143,7 @@ def get_parser() -> Parser:
     parser.add_argument(
         "--quarter_turns", action=BooleanOptionalAction, default=False, help="as in the demo (default: off)"
     )
+    parser.add_argument("--tight_crop", action=BooleanOptionalAction, default=True, help="as in the demo (default: on)")
     parser.add_argument(
         "--overlays",
         type=Path,
@@ -175,7 +176,8 @@ def main():
         def predict(name: str, bbox: list[float]) -> Joints:
             return movenet_joints(network, args.movenet, load(name), bbox)
     else:
-        refinements = {name: getattr(args, name) for name in ("flip_test", "fit_keypoints", "quarter_turns")}
+        names = ("flip_test", "fit_keypoints", "quarter_turns", "tight_crop")
+        refinements = {name: getattr(args, name) for name in names}
         predictor = load_predictor(args.checkpoint, args.device, precision=args.precision, **refinements)
 
         def predict(name: str, bbox: list[float]) -> Joints:

@@ -31,24 +31,26 @@ def inference_network(
     fit_keypoints: bool = False,
     flip_test: bool = False,
     quarter_turns: bool = False,
+    tight_crop: bool = False,
 ) -> Callable:
     """The network for evaluation, with fused layers. All processes must call this.
 
-    precision: fp32, bf16 or fp16. fit_keypoints, flip_test, quarter_turns: see models/inference/keypoint_fit.py,
-    flip_average.py and quarter_turns.py.
+    precision: fp32, bf16 or fp16. fit_keypoints, flip_test, quarter_turns, tight_crop: see
+    models/inference/keypoint_fit.py, flip_average.py, quarter_turns.py and tight_crop.py.
     """
     model = unwrap(model).eval()  # processes evaluate different numbers of samples: no communication until the end
     broadcast_buffers(model)
     network = prepare_for_inference(model, device, precision, record=False)
-    return refine(network, fit_keypoints=fit_keypoints, flip_test=flip_test, quarter_turns=quarter_turns)
+    return refine(network, fit_keypoints, flip_test, quarter_turns, tight_crop)
 
 
-def describe_refinements(fit_keypoints: bool, flip_test: bool, quarter_turns: bool) -> dict[str, str]:
+def describe_refinements(fit_keypoints: bool, flip_test: bool, quarter_turns: bool, tight_crop: bool) -> dict[str, str]:
     """What the chosen refinements of `inference_network` do, by name, for the protocol of an evaluation."""
     described = {
         "keypoint fit": (fit_keypoints, "estimates are fitted to MoveNet's 2D keypoints"),
         "flip test": (flip_test, "mean of the estimates for each image and its mirror image"),
         "quarter turns": (quarter_turns, "each image at the turn with the highest confidence of MoveNet's keypoints"),
+        "tight crop": (tight_crop, "the middle of each crop, enlarged"),
     }
     return {name: text for name, (chosen, text) in described.items() if chosen}
 

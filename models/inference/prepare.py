@@ -15,6 +15,7 @@ from models.inference.fused_conv import FusedConv
 from models.inference.hrnet import FastHRNet
 from models.inference.keypoint_fit import KeypointFit
 from models.inference.quarter_turns import QuarterTurns
+from models.inference.tight_crop import TightCrop
 from models.inference.transformer import FastBlock
 from models.mesh_recovery import BodyNetwork, MeshRecovery
 from models.movenet import Conv, MoveNet
@@ -128,11 +129,18 @@ class InferenceNetwork(nn.Module):
         return self.network.backbone.detect(image)[1]
 
 
-def refine(network: InferenceNetwork, fit_keypoints: bool, flip_test: bool, quarter_turns: bool = False) -> BodyNetwork:
-    """The network with keypoint fit, flip test and quarter turns, if chosen: better estimates for more compute.
+def refine(
+    network: InferenceNetwork,
+    fit_keypoints: bool,
+    flip_test: bool,
+    quarter_turns: bool = False,
+    tight_crop: bool = False,
+) -> BodyNetwork:
+    """The network with keypoint fit, flip test, quarter turns and tight crop, if chosen: better estimates.
 
     Quarter turns need a backbone that detects keypoints; with another one they are left out.
     """
-    refined = KeypointFit(network) if fit_keypoints else network
+    refined = TightCrop(network) if tight_crop else network
+    refined = KeypointFit(refined) if fit_keypoints else refined
     refined = FlipTest(refined) if flip_test else refined
     return QuarterTurns(refined, network.detect) if quarter_turns and network.detects_keypoints else refined

@@ -137,6 +137,12 @@ def get_demo_parser() -> Parser:
         default=False,
         help="if the keypoints of a person have low confidence, also try the three other quarter turns of the crop",
     )
+    network.add_argument(
+        "--tight_crop",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="give the network the middle of the crop, enlarged by a factor of 1.09",
+    )
     network.add_argument("--smpl_path", metavar="FILE", help="body model that the checkpoint was trained with")
     network.add_argument("--keypoint_regressor", metavar="FILE", help="J17 regressor of that body model, .npy")
     return parser

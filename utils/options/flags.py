@@ -63,6 +63,8 @@ def get_args_parser() -> argparse.ArgumentParser:
     )
     help_text = "evaluate each image at the quarter turn in which MoveNet's keypoints have the highest confidence"
     run.add_argument("--quarter_turns", action="store_true", help=help_text)
+    help_text = "evaluate the middle of each crop, enlarged by a factor of 1.09"
+    run.add_argument("--tight_crop", action="store_true", help=help_text)
     run.add_argument("--seed", type=count, default=0, help="seed of all random numbers (default: %(default)s)")
     run.add_argument("--device", default="auto", help="auto (CUDA if available), cpu, cuda or cuda:N")
     run.add_argument(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from models.inference.prepare import refine
 from models.movenet import load_movenet
 from models.predictor import Predictor, load_network, load_predictor
 from scripts.lib.benchmark.published import published
@@ -60,7 +61,8 @@ def start_up(settings: Settings, folder: Path) -> Row:
 def plain_predictor(fast: Predictor) -> Predictor:
     """The same predictor with networks that are not prepared for inference."""
     plain = copy.copy(fast)
-    plain.predict = fast.refine(OnDevice(published(load_network()).to(fast.device)))
+    chosen = {name: on for name, on in fast.refinements.items() if name != "rest_halves"}
+    plain.predict = refine(OnDevice(published(load_network()).to(fast.device)), **chosen)
     plain.finder = load_movenet(MOVENET).to(fast.device)
     return plain
 
