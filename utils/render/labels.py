@@ -50,7 +50,7 @@ def number_people(image: np.ndarray, joints: dict[int, np.ndarray], count: int):
 def _radius(image: np.ndarray, wanted: float) -> int:
     """Radius of a disc that can be read in a picture of this size, pixels."""
     side = max(image.shape[:2])
-    return round(float(np.clip(wanted, max(9, 0.012 * side), max(12, 0.03 * side))))
+    return round(float(np.clip(wanted, max(9, 0.012 * side), max(12, 0.04 * side))))
 
 
 def draw_number(image: np.ndarray, number: int, count: int, center: tuple[float, float], radius: float):

@@ -127,7 +127,7 @@ def draw_views(
             radius = 0.05 * min(panel.shape[:2])
             draw_number(panel, i + 1, len(bodies), (0, 0), radius)
         if notes and notes[i]:
-            draw_text(panel, notes[i], max(9, panel.shape[0] // 40))
+            draw_text(panel, notes[i], max(9, panel.shape[0] // 30))
         picture[top:bottom, left:right] = panel
     if len(bodies) > shown:
         (top, bottom), (left, right) = tops[-1], lefts[-1]  # the last cell is free
