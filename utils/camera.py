@@ -9,6 +9,7 @@ onto this ray, and moves it to the distance at which the pinhole's image fits th
 """
 
 import math
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,7 +127,8 @@ def default_focal(height: int, width: int) -> Focal:
 def read_focal(path: str | Path, height: int, width: int) -> Focal:
     """Focal length from the EXIF of a photograph of height x width pixels; `default_focal` if it has none."""
     try:
-        with Image.open(path) as picture:
+        # a large photograph is no reason for a warning, its reader checks the size
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:
             exif = picture.getexif()
             tags = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
         pixels = _focal_from_exif(tags, height, width)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from datasets.augment import move_keypoints_2d
+from tests.helpers.hostile import png_header
 from utils.camera import NEAR, Crop, Perspective, WeakPerspective, default_focal, pinhole, place, read_focal
 from utils.crop import CROP_SIZE, crop_image, crop_matrix
 from utils.geometry import project
@@ -152,6 +153,12 @@ DUMB = {
 def test_without_good_exif_the_default_is_taken(tmp_path, tags):
     path = save_with_exif(tmp_path / "a.jpg", **tags)
     assert read_focal(path, 300, 400) == default_focal(300, 400) == (1000, "default")
+
+
+def test_a_large_picture_gives_no_warning(tmp_path, recwarn):
+    (tmp_path / "a.png").write_bytes(png_header(10_000, 10_000))
+    read_focal(tmp_path / "a.png", 10_000, 10_000)
+    assert not recwarn.list
 
 
 def test_no_picture_at_all_has_the_default(tmp_path):
