@@ -1,6 +1,6 @@
 """Which parts of a body a picture shows, by the 2D keypoints that were detected; the others are guessed.
 
-On 53 annotated people, 7 of 16 limb keypoints that nobody could label are not visible by these limits, and 19 of the
+On 53 annotated people, 7 of 16 limb keypoints that nobody could label are not visible by these limits, and 14 of the
 620 others. The detector's score is below CERTAIN_SCORE for 9 of them, whose mean error is 0.039 of the box, else 0.033.
 """
 
