@@ -79,26 +79,26 @@ def build_page(predictor, results, uploads: Uploads, jobs: Jobs) -> tuple:
             yield "", alert("something went wrong on the server; try again, or use another picture"), "", None, None
 
     def show(path: str | None):
-        """-> detail, view, sample, own input, and nothing in the other input."""
+        """-> state, detail, view, sample, own input, and nothing in the other input."""
         if path is None:
-            return same, same, same, same, same
+            return (same,) * 6
         uploads.add(path)
         try:
             page_results.check_upload(Path(path))
         except UserError as error:
             uploads.done(path, None)
-            return alert(error), "", None, None, None
+            return "", alert(error), "", None, None, None
         try:
             alt = "first frame of your film" if is_film(Path(path)) else "your photograph"
-            return "", page_results.preview(Path(path), alt), None, same, None
+            return "", "", page_results.preview(Path(path), alt), None, same, None
         except UserError as error:
-            return alert(error), "", None, same, None
+            return "", alert(error), "", None, same, None
 
     def show_sample(sample: str, *others: str | None):
-        """-> detail, view, and nothing in the other inputs, whose files go."""
+        """-> state, detail, view, and nothing in the other inputs, whose files go."""
         for path in filter(None, others):
             uploads.done(path, None)
-        return "", page_results.preview(SAMPLES / sample, f"sample {sample}"), None, None
+        return "", "", page_results.preview(SAMPLES / sample, f"sample {sample}"), None, None
 
     limits = f"photograph up to {page_results.MAX_MEGABYTES} MB, film up to {page_results.MAX_FILM_MEGABYTES} MB"
     names = sample_names()
@@ -126,9 +126,9 @@ def build_page(predictor, results, uploads: Uploads, jobs: Jobs) -> tuple:
             with gradio.Column(scale=3):
                 view = gradio.HTML(page_results.preview(SAMPLES / names[0], f"sample {names[0]}") if names else "")
         quiet = {"show_progress": "hidden", "api_name": False}
-        upload.upload(show, upload, [detail, view, sample, upload, snapshot], **quiet)
-        snapshot.input(show, snapshot, [detail, view, sample, snapshot, upload], **quiet)
-        sample.input(show_sample, [sample, upload, snapshot], [detail, view, upload, snapshot], **quiet)
+        upload.upload(show, upload, [state, detail, view, sample, upload, snapshot], **quiet)
+        snapshot.input(show, snapshot, [state, detail, view, sample, snapshot, upload], **quiet)
+        sample.input(show_sample, [sample, upload, snapshot], [state, detail, view, upload, snapshot], **quiet)
         running = button.click(
             run,
             [upload, snapshot, sample, people],
