@@ -157,6 +157,27 @@ def test_before_and_after_several_people_and_one_zip(tab, site, tmp_path):
     wait_until(lambda: not files_of(folder), found=lambda: files_of(folder))
 
 
+def test_a_known_height_and_feet_on_the_ground(tab, site, tmp_path):
+    tab.goto(site[0])
+    tab.get_by_role("button", name="Places and sizes").click()
+    tab.get_by_role("radio", name="feet on the ground").click()
+    height = tab.get_by_label("Height of person 1")
+    height.fill("900")
+    button = tab.get_by_role("button", name="Reconstruct")
+    button.click()
+    alert = tab.get_by_role("alert").filter(has_text="Sorry")
+    alert.wait_for()
+    assert "a height of 900 cm is not one of 40 to 280 cm" in alert.inner_text()
+    height.fill("150")
+    button.click()
+    tab.get_by_text("height 150 cm").wait_for()
+    mesh = trimesh.load(download(tab, "im01_body1.glb", tmp_path), process=False, force="mesh")
+    assert abs(mesh.vertices[:, 1].min()) < 0.02  # the feet, metres
+    assert 1.2 < np.ptp(mesh.vertices[:, 1]) < 1.6  # of somebody who walks
+    scene = trimesh.load(download(tab, "im01_scene.glb", tmp_path))
+    assert len(scene.geometry) >= 2  # the body and the photograph
+
+
 def test_a_film(tab, site, film, tmp_path):
     address, folder = site
     reconstruct(tab, address, film)
@@ -273,7 +294,7 @@ def test_no_path_of_the_server_is_told(tmp_path, upload):
 
     secret = tmp_path / "secret"
     with pytest.raises(UserError) as error:
-        page.reconstruct(None, None, upload and secret / upload, "../demo.py", 1)
+        page.reconstruct(None, None, upload and secret / upload, "../demo.py", page.choose())
     assert str(secret) not in str(error.value) and str(ROOT) not in str(error.value)
 
 

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,10 +16,12 @@ import numpy as np
 from utils.demo.jobs import Progress
 from utils.demo.options import VIDEO_KINDS
 from utils.demo.photo_results import note
+from utils.demo.placing import Placing, place_photo
 from utils.errors import UserError, printable
 from utils.export.html_viewer import viewer_page
 from utils.export.meshes import save_mesh
 from utils.export.records import save_angles, save_json, save_npz
+from utils.export.scene import StillPerson, save_scene
 from utils.media.find import is_film
 from utils.media.images import load_image, save_image
 
@@ -33,9 +36,16 @@ MEDIA_TYPES = {
 }
 
 
+class Choices(NamedTuple):
+    """What a visitor chose beside the photograph or film."""
+
+    max_people: int = 1
+    placing: Placing = Placing()
+
+
 def check_upload(path: Path):
     """UserError if a file is too large; the message has no path of the server."""
-    film, megabytes = is_film(path), path.stat().st_size / 1e6
+    film, megabytes = is_film(path), path.stat().st_size / 1e6 if path.is_file() else 0
     most = MAX_FILM_MEGABYTES if film else MAX_MEGABYTES
     if megabytes > most:
         what = "films" if film else "photographs"
@@ -63,14 +73,15 @@ def first_frame(path: Path) -> np.ndarray:
     return next(iter(open_film(path).frames(0, 1))).image
 
 
-def photo_result(predictor, results, path: Path, max_people: int) -> str:
+def photo_result(predictor, results, path: Path, choices: Choices) -> str:
     """Reconstruct a photograph -> HTML. predictor: models.predictor.Predictor; results: PhotoResults."""
     check_upload(path)
     with named(path):
         image = load_image(path, MAX_PIXELS)
         focal = predictor.focal(image, path)
-    detections = predictor.find(image, max_people=max_people)
-    (people,) = predictor.reconstruct([image], [detections], [focal])
+    detections = predictor.find(image, max_people=choices.max_people)
+    placed = place_photo(predictor.reconstruct([image], [detections], [focal])[0], choices.placing)
+    people = placed.people
     overlay = results.overlay(image, people)
     viewer = html.escape(viewer_page(path.stem, *results.group(people), overlay, image))
     found = [person for person in people if person.score is not None]
@@ -79,24 +90,30 @@ def photo_result(predictor, results, path: Path, max_people: int) -> str:
         for number, person in enumerate(found, 1)
     ]
     nobody = "Nobody was found: the whole picture is used as the box of one person."
+    notes = f"<p>{shown(placed.describe())}</p>" if choices.placing != Placing() else ""
     ratio = image.shape[1] / image.shape[0]
     with tempfile.TemporaryDirectory(prefix="smpl-pose-") as folder:
         folder = Path(folder)
         save_image(folder / "overlay.png", overlay)
         for number, person in enumerate(people, 1):
-            save_mesh(folder / f"body{number}.glb", person.vertices, results.faces, results.colors)
-        picture, records = results.describe(image, people), [person.record() for person in people]
+            vertices, frame = placed.mesh(person)
+            save_mesh(folder / f"body{number}.glb", vertices, results.faces, results.colors, frame)
+        if found:
+            still = [StillPerson(person.to_camera(person.vertices)) for person in people]
+            place = people[0].perspective, still, results.faces, results.colors, placed.place.frame
+            save_scene(folder / "scene.glb", image, *place)
+        picture, records = results.describe(image, people) | placed.fields(), placed.records()
         save_json(folder / "bodies.json", picture, records)
         save_npz(folder / "bodies.npz", picture, records)
         save_angles(folder / "angles.csv", records)
         files = packed(path.stem, {f"{path.stem}_{file.name}": file for file in sorted(folder.iterdir())})
     return (
-        f"{_people(described) if found else f'<p>{nobody}</p>'}<iframe title='result' sandbox='allow-scripts' "
+        f"{_people(described) if found else f'<p>{nobody}</p>'}{notes}<iframe title='result' sandbox='allow-scripts' "
         f"style='--ratio: {ratio:.4f}' srcdoc=\"{viewer}\"></iframe>{files}"
     )
 
 
-def film_result(predictor, results, path: Path, max_people: int, report: Callable[[Progress], None]) -> str:
+def film_result(predictor, results, path: Path, choices: Choices, report: Callable[[Progress], None]) -> str:
     """Reconstruct the beginning of a film -> HTML. `report` is called with the progress, and may raise an error."""
     from utils.demo.video_results import VideoResults
     from utils.media.bounded_film import BoundedFilm
@@ -105,9 +122,8 @@ def film_result(predictor, results, path: Path, max_people: int, report: Callabl
     check_upload(path)
     steps = iter(("Step 1 of 2: find people", "Step 2 of 2: draw bodies"))
     bar = lambda total, desc: FrameCount(report, next(steps), total)  # noqa: E731
-    worker = VideoResults(
-        predictor.refined_by(flip_test=False), results.options.backend, max_people=max_people, bar=bar
-    )
+    options = {"max_people": choices.max_people, "bar": bar, "placing": choices.placing}
+    worker = VideoResults(predictor.refined_by(flip_test=False), results.options.backend, **options)
     with named(path), tempfile.TemporaryDirectory(prefix="smpl-pose-") as folder:
         film = BoundedFilm(open_film(path), MAX_SECONDS, MAX_SIDE)
         found = worker.reconstruct(film)
@@ -116,7 +132,9 @@ def film_result(predictor, results, path: Path, max_people: int, report: Callabl
         written = worker.save(film, found, Path(folder), "film", set(VIDEO_KINDS))
         files = packed(path.stem, {path.stem + file.name.removeprefix("film"): file for file in written})
     height, width = film.info[2:]
-    notes = [f"Only the first {MAX_SECONDS} seconds are used."] if film.is_cut else []
+    placed = found.shots if choices.placing != Placing() else ()
+    notes = [shown(shot.placed.describe()) + "." for shot in placed]
+    notes += [f"Only the first {MAX_SECONDS} seconds are used."] if film.is_cut else []
     notes += [f"The film was scaled down to {width} x {height} pixels."] if film.zoom < 1 else []
     people = [person.describe(number) for number, person in enumerate(found.people, 1)]
     drawn = shown(f"{path.stem}_overlay.mp4")

@@ -16,6 +16,9 @@ from pathlib import Path
 
 from utils.demo import page_results
 from utils.demo.jobs import Job, Jobs
+from utils.demo.options import LARGEST, SMALLEST
+from utils.demo.page_results import Choices
+from utils.demo.placing import Placing
 from utils.demo.uploads import Uploads
 from utils.errors import UserError
 from utils.media.find import PICTURES, VIDEOS, is_film
@@ -24,6 +27,12 @@ from utils.paths import SAMPLES
 MAX_PEOPLE = 5
 WAITING = 16  # requests in line; more get an error
 POLL = 0.4  # seconds between two looks at a job
+PLACES = {
+    "as usual": None,
+    "before the camera": "camera",
+    "at their own origin": "origin",
+    "feet on the ground": "ground",
+}  # words of the page for --place
 HEAD = Path(__file__).with_name("page_head.html")
 
 
@@ -59,11 +68,16 @@ def build_page(predictor, results, uploads: Uploads, jobs: Jobs) -> tuple:
         raise UserError("--serve needs Gradio: pip install -r requirements-page.txt") from error
     same = gradio.skip()
 
-    def run(upload: str | None, snapshot: str | None, sample: str | None, max_people: int) -> Iterator[tuple]:
+    def run(upload: str | None, snapshot: str | None, sample: str | None, *chosen: float | str | None) -> Iterator:
         """Yields: state, detail, view, upload, snapshot."""
         yield "", "", same, same, same
         try:
-            job = submit(uploads, jobs, upload or snapshot, partial(work, predictor, results, sample, int(max_people)))
+            choices = choose(*chosen)
+        except UserError as error:
+            yield "", alert(error), same, same, same
+            return
+        try:
+            job = submit(uploads, jobs, upload or snapshot, partial(work, predictor, results, sample, choices))
             state = None
             try:
                 while not job.wait(POLL):
@@ -118,6 +132,9 @@ def build_page(predictor, results, uploads: Uploads, jobs: Jobs) -> tuple:
                 with gradio.Tab("Samples"):
                     sample = gradio.Radio(names, label="A sample photograph", value=next(iter(names), None))
                 people = gradio.Slider(1, MAX_PEOPLE, value=1, step=1, label="Largest number of people")
+                with gradio.Accordion("Places and sizes", open=False):
+                    place = gradio.Radio([*PLACES], value=next(iter(PLACES)), label="Bodies in the files")
+                    height = gradio.Number(None, label="Height of person 1 in cm, if you know it")
                 with gradio.Row():
                     button = gradio.Button("Reconstruct", variant="primary", scale=3, min_width=150)
                     stop = gradio.Button("Stop", scale=1, min_width=90)
@@ -131,7 +148,7 @@ def build_page(predictor, results, uploads: Uploads, jobs: Jobs) -> tuple:
         sample.input(show_sample, [sample, upload, snapshot], [state, detail, view, upload, snapshot], **quiet)
         running = button.click(
             run,
-            [upload, snapshot, sample, people],
+            [upload, snapshot, sample, people, place, height],
             [state, detail, view, upload, snapshot],
             api_name="reconstruct",
             show_progress="hidden",
@@ -153,14 +170,24 @@ def submit(uploads: Uploads, jobs: Jobs, upload: str | None, work_on: Callable[[
     return jobs.submit(partial(work_on, copy), partial(uploads.done, upload, copy))
 
 
-def work(predictor, results, sample: str | None, max_people: int, upload: Path | None, job: Job) -> str:
+def choose(max_people: float = 1, place: str | None = None, height: float | None = None) -> Choices:
+    """place: of PLACES. height: of the first person, centimetres, by which all are scaled; None if unknown."""
+    if height is not None and not SMALLEST <= height <= LARGEST:
+        raise UserError(
+            f"a height of {height:g} cm is not one of {SMALLEST} to {LARGEST} cm; correct it, or leave it out"
+        )
+    placing = Placing(PLACES.get(place), heights=(height / 100,) if height is not None else ())
+    return Choices(min(max(int(max_people), 1), MAX_PEOPLE), placing)
+
+
+def work(predictor, results, sample: str | None, choices: Choices, upload: Path | None, job: Job) -> str:
     """Reconstruct the upload, or else the sample -> HTML of the result."""
     if upload and is_film(upload):
-        return page_results.film_result(predictor, results, upload, limited(max_people), job.report)
-    return reconstruct(predictor, results, upload, sample, max_people)
+        return page_results.film_result(predictor, results, upload, choices, job.report)
+    return reconstruct(predictor, results, upload, sample, choices)
 
 
-def reconstruct(predictor, results, upload: Path | None, sample: str | None, max_people: int) -> str:
+def reconstruct(predictor, results, upload: Path | None, sample: str | None, choices: Choices) -> str:
     """Reconstruct a photograph -> HTML of the result.
 
     UserError if there is no photograph or it cannot be read; the message has no path of the server.
@@ -168,11 +195,7 @@ def reconstruct(predictor, results, upload: Path | None, sample: str | None, max
     path = upload or SAMPLES / (sample if sample in sample_names() else "")
     if path == SAMPLES:
         raise UserError("no photograph: upload one, or choose a sample")
-    return page_results.photo_result(predictor, results, path, limited(max_people))
-
-
-def limited(max_people: int) -> int:
-    return min(max(max_people, 1), MAX_PEOPLE)
+    return page_results.photo_result(predictor, results, path, choices)
 
 
 def sample_names() -> list[str]:
