@@ -99,7 +99,9 @@ def synchronize_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
         return model
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    print_once("notice: batch norm is not synchronised between CPU processes; a larger --batch_size makes up for it")
+    print_once(
+        "notice: batch norm is not synchronised between CPU processes; use a larger --batch_size, or --freeze_backbone"
+    )
     return model
 
 
