@@ -93,7 +93,7 @@ def test_the_tilt_may_be_given(people):
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 def test_one_person_stands_upright(people, setting):
     errors = []
-    for seed in range(4):
+    for seed in range(10):
         (member,) = people(setting, places=[(0.3, 4.5)], scales=(1,), seed=seed)
         floor = fit_floor(stances([member]), np.array([member.height]), (1.8,))
         frame = ground_frame(floor.up, floor.height, member.joints[0])
@@ -101,7 +101,7 @@ def test_one_person_stands_upright(people, setting):
         assert points[:, 1].min() == pytest.approx(0, abs=1e-6)
         assert floor.scales[0] * member.height == pytest.approx(1.8)
         errors.append(abs(floor.tilt - setting.tilt))
-    assert np.mean(errors) < 6  # degrees: the balance of one body says no more
+    assert np.mean(errors) < 5  # degrees: the balance of one body says no more
 
 
 def test_somebody_who_lies_does_not_turn_the_world(people):

@@ -34,7 +34,7 @@ def _mass_of_joints() -> np.ndarray:
 
 
 STRAIGHT = 1.05  # distance of the centre of mass from the feet of somebody who stands straight, in lengths of a leg
-FOOT_BLEND = 0.05  # metres: a foot that much higher than the other one carries little
+FOOT_BLEND = 0.2  # metres: a foot that much higher than the other one carries a third as much
 MASS = _mass_of_joints()  # (24,) sums to 1: MASS @ joints is the centre of mass
 
 
