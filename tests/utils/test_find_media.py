@@ -37,7 +37,8 @@ def test_digits_of_any_script_can_be_sorted(folder):
 def test_globs_reach_deep(folder):
     assert names(find_media([f"{folder}/*.png"])) == ["9.png"]
     assert names(find_media([f"{folder}/**/9.*"])) == ["9.png", "9.png"]
-    assert names(find_media([f"{folder}/9**.png", f"{folder}/***.png"])) == ["9.png"]  # only a whole part ** is deep
+    # only a whole part ** is deep
+    assert names(find_media([f"{folder}/9**.png", f"{folder}/{'**' * 200}.png"])) == ["9.png"]
 
 
 def test_files_keep_their_order_and_come_once(folder):
@@ -62,7 +63,7 @@ def test_nothing_there_is_told(folder, pattern):
         find_media([folder / pattern])
 
 
-@pytest.mark.parametrize("pattern", ["x" * 300 + "*.png", "a**b.jpg", "[" * 5000, "**" * 200])
+@pytest.mark.parametrize("pattern", ["x" * 300 + "*.png", "a**b.jpg", "[" * 5000])
 def test_a_glob_that_cannot_match_is_one_line(folder, pattern):
     with pytest.raises(UserError, match=r"no glob|no pictures or videos"):
         find_media([f"{folder}/{pattern}"])

@@ -86,11 +86,12 @@ def peak_memory(rows: int) -> float:
     with tempfile.TemporaryDirectory(prefix="benchmark_builders_") as folder:
         write_release(Path(folder), sequences=max(1, rows // FRAMES), frames=min(rows, FRAMES))
         code = (
-            "import resource, sys, torch; from pathlib import Path\n"
+            "import sys, torch; from pathlib import Path\n"
             "from scripts.lib.benchmark.builders import build; from scripts.lib.builders.bodies import load_bodies\n"
             "from utils.paths import OPEN_BODY\n"
             "torch.set_num_threads(1); build(Path(sys.argv[1]), load_bodies(OPEN_BODY, None))\n"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+            "from scripts.lib.benchmark.machine import peak_resident\n"
+            "print(peak_resident())"
         )
         done = subprocess.run(
             [sys.executable, "-c", code, folder], cwd=ROOT, capture_output=True, text=True, check=True

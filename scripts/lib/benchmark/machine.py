@@ -49,22 +49,23 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> float:
     _forget_peak()
     before = resident_memory()
     call()
-    return max(0.0, _peak_resident() - before)
+    return max(0.0, peak_resident() - before)
 
 
 def resident_memory() -> float:
     """Resident memory of this process in MB; on systems other than Linux its maximum so far."""
-    return _status("VmRSS:") or _peak_resident()
+    return _status("VmRSS:") or peak_resident()
 
 
 def own_memory(device: torch.device) -> float:
     """Memory in use, MB: of the GPU, or of this process without mapped files, whose share varies."""
     return (
-        torch.cuda.memory_allocated(device) / 1e6 if device.type == "cuda" else _status("RssAnon:") or _peak_resident()
+        torch.cuda.memory_allocated(device) / 1e6 if device.type == "cuda" else _status("RssAnon:") or peak_resident()
     )
 
 
-def _peak_resident() -> float:
+def peak_resident() -> float:
+    """Largest memory of this process so far, MB."""
     unit = 1 if sys.platform == "darwin" else 1024
     return _status("VmHWM:") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
