@@ -162,8 +162,10 @@ def test_a_known_height_and_feet_on_the_ground(tab, site, tmp_path):
     tab.get_by_role("button", name="Places and sizes").click()
     tab.get_by_role("radio", name="feet on the ground").click()
     height = tab.get_by_label("Height of person 1")
-    height.fill("900")
     button = tab.get_by_role("button", name="Reconstruct")
+    button.click()
+    tab.get_by_text(re.compile(r"camera .* above the floor")).wait_for()  # with no height given
+    height.fill("900")
     button.click()
     alert = tab.get_by_role("alert").filter(has_text="Sorry")
     alert.wait_for()
@@ -174,6 +176,11 @@ def test_a_known_height_and_feet_on_the_ground(tab, site, tmp_path):
     mesh = trimesh.load(download(tab, "im01_body1.glb", tmp_path), process=False, force="mesh")
     assert abs(mesh.vertices[:, 1].min()) < 0.02  # the feet, metres
     assert 1.2 < np.ptp(mesh.vertices[:, 1]) < 1.6  # of somebody who walks
+    before = (tmp_path / "im01_body1.glb").read_bytes()
+    button.click()  # the same again
+    tab.get_by_text("Working").wait_for()
+    tab.get_by_text("Done").wait_for()
+    assert download(tab, "im01_body1.glb", tmp_path).read_bytes() == before
     scene = trimesh.load(download(tab, "im01_scene.glb", tmp_path))
     assert len(scene.geometry) >= 2  # the body and the photograph
 

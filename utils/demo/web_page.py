@@ -134,7 +134,7 @@ def build_page(predictor, results, uploads: Uploads, jobs: Jobs) -> tuple:
                 people = gradio.Slider(1, MAX_PEOPLE, value=1, step=1, label="Largest number of people")
                 with gradio.Accordion("Places and sizes", open=False):
                     place = gradio.Radio([*PLACES], value=next(iter(PLACES)), label="Bodies in the files")
-                    height = gradio.Number(None, label="Height of person 1 in cm, if you know it")
+                    height = gradio.Number(0, label="Height of person 1 in cm (0: not known)")
                 with gradio.Row():
                     button = gradio.Button("Reconstruct", variant="primary", scale=3, min_width=150)
                     stop = gradio.Button("Stop", scale=1, min_width=90)
@@ -171,12 +171,12 @@ def submit(uploads: Uploads, jobs: Jobs, upload: str | None, work_on: Callable[[
 
 
 def choose(max_people: float = 1, place: str | None = None, height: float | None = None) -> Choices:
-    """place: of PLACES. height: of the first person, centimetres, by which all are scaled; None if unknown."""
-    if height is not None and not SMALLEST <= height <= LARGEST:
+    """place: of PLACES. height: of the first person, centimetres, by which all are scaled; 0 or None if unknown."""
+    if height and not SMALLEST <= height <= LARGEST:
         raise UserError(
             f"a height of {height:g} cm is not one of {SMALLEST} to {LARGEST} cm; correct it, or leave it out"
         )
-    placing = Placing(PLACES.get(place), heights=(height / 100,) if height is not None else ())
+    placing = Placing(PLACES.get(place), heights=(height / 100,) if height else ())
     return Choices(min(max(int(max_people), 1), MAX_PEOPLE), placing)
 
 
