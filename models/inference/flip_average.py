@@ -8,26 +8,17 @@ mean is in profile, which is neither: then one of them is taken.
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.body_model import BodyModel
-from models.mesh_recovery import BodyNetwork
+from models.inference.refinement import Refinement
 from utils.geometry import nearest_rotation
 from utils.skeleton import COCO17_FLIP, SMPL_FLIP
 
 DISAGREE = 75.0  # degrees between the global orientations from which on there is no mean
 
 
-class FlipTest(nn.Module):
+class FlipTest(Refinement):
     """A network whose estimate is the mean over an image and its mirror image, at twice the cost."""
-
-    def __init__(self, network: BodyNetwork):
-        super().__init__()
-        self.network, self.estimate = network, network.estimate
-
-    @property
-    def body_model(self) -> BodyModel:
-        return self.network.body_model
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """image (B, 3, 224, 224) -> the `pred_` and `detected_` entries of `MeshRecovery`. Features cannot be mirrored.

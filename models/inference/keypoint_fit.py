@@ -6,10 +6,10 @@ close to the optimum, so that three steps of damped least squares are enough (in
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.body_model import BodyModel
 from models.features import Features
+from models.inference.refinement import Refinement
 from models.mesh_recovery import BodyNetwork
 from utils.geometry import rotvec_to_rotmat
 from utils.skeleton import COCO17_TO_J14, COCO17_TO_SMPL, NUM_JOINTS, SMPL_PARENTS
@@ -28,7 +28,7 @@ LOCKED = 1e-5  # radians, standard deviation of a locked joint
 LEAST_SCALE = 0.05  # smaller scales of the camera are set to this one
 
 
-class KeypointFit(nn.Module):
+class KeypointFit(Refinement):
     """A network whose estimate is fitted to the keypoints that its backbone detects; the shape stays.
 
     The fit maximises the posterior probability under the standard deviations above. Errors of keypoints have long
@@ -41,8 +41,7 @@ class KeypointFit(nn.Module):
         in_plane_sigma: float = IN_PLANE_SIGMA,
         out_of_plane_sigma: float = OUT_OF_PLANE_SIGMA,
     ):
-        super().__init__()
-        self.network, self.estimate = network, network.estimate
+        super().__init__(network)
         coco, j14 = zip(*COCO17_TO_J14.items(), strict=True)
         self.register_buffer("coco", torch.tensor(coco), persistent=False)
         self.register_buffer("j14", torch.tensor(j14), persistent=False)
@@ -53,10 +52,6 @@ class KeypointFit(nn.Module):
         sigmas = torch.tensor(rotation_sigmas + [SHIFT_SIGMA] * 2 + [SCALE_SIGMA])
         self.register_buffer("damping", torch.diag(sigmas.double() ** -2), persistent=False)
         self.to(self.body_model.J_template.device)
-
-    @property
-    def body_model(self) -> BodyModel:
-        return self.network.body_model
 
     def forward(self, image_or_features: Tensor | Features) -> dict:
         """Images (B, 3, 224, 224), or their features -> the `pred_` and `detected_` entries of `MeshRecovery`."""

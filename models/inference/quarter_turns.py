@@ -7,9 +7,9 @@ tried; the one with the highest mean confidence is used if it is clearly higher.
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.body_model import BodyModel
+from models.inference.refinement import Refinement
 from models.mesh_recovery import BodyNetwork
 from utils.skeleton import COCO17_TO_SMPL
 
@@ -20,7 +20,7 @@ MARGIN = 0.1  # by which the mean confidence at another turn must be higher
 COS_SIN = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
 
-class QuarterTurns(nn.Module):
+class QuarterTurns(Refinement):
     """A network whose estimate is that of the best quarter turn of the image.
 
     detect: images (B, 3, H, H) -> keypoints (B, 17, 3), the last entry is the confidence. Other turns are tried only
@@ -28,12 +28,8 @@ class QuarterTurns(nn.Module):
     """
 
     def __init__(self, network: BodyNetwork, detect: Callable[[Tensor], Tensor]):
-        super().__init__()
-        self.network, self.estimate, self.detect = network, network.estimate, detect
-
-    @property
-    def body_model(self) -> BodyModel:
-        return self.network.body_model
+        super().__init__(network)
+        self.detect = detect
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """image (B, 3, 224, 224) -> the `pred_` and `detected_` entries of `MeshRecovery`; no features."""

@@ -4,25 +4,16 @@ People are then 1.09 times as large in the network's input, and details are clea
 """
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.body_model import BodyModel
-from models.mesh_recovery import BodyNetwork
+from models.inference.refinement import Refinement
 
 BORDER = 0.04  # of the side, left out on each of the four sides; chosen on synthetic validation people
 FLAT = ("pred_joints_2d", "pred_keypoints_2d", "detected_keypoints")  # entries whose x, y are in the crop frame
 
 
-class TightCrop(nn.Module):
+class TightCrop(Refinement):
     """A network whose estimate is that of the enlarged middle of the image."""
-
-    def __init__(self, network: BodyNetwork):
-        super().__init__()
-        self.network, self.estimate = network, network.estimate
-
-    @property
-    def body_model(self) -> BodyModel:
-        return self.network.body_model
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """image (B, 3, H, H) -> the `pred_` and `detected_` entries of `MeshRecovery` in the frame of the image.
