@@ -116,6 +116,12 @@ class BodyModel(nn.Module):
         """The joints of `forward` alone, (B, 24, 3), for a hundredth of its compute."""
         return self.joint_frames(rotmat, betas)[1]
 
+    def standing_height(self, betas: Tensor) -> Tensor:
+        """betas (B, 10) -> (B,) metres from the soles to the top of the head at rest, the arms spread."""
+        with torch.autocast(betas.device.type, enabled=False):
+            up = self.v_template[:, 1] + betas.to(self.v_template.dtype) @ self.shapedirs[:, 1::3]
+            return up.amax(1) - up.amin(1)
+
     def joint_frames(self, rotmat: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
         """Global rotation and position of each joint: (B, 24, 3, 3), (B, 24, 3) metres."""
         with torch.autocast(rotmat.device.type, enabled=False):

@@ -34,7 +34,6 @@ from utils.paths import DEFAULT_CHECKPOINT, MOVENET, OPEN_BODY
 from utils.person import Box, Detection, Person, check_bbox
 from utils.process import choose_device, choose_precision
 from utils.render.colors import part_colors
-from utils.skeleton import NUM_JOINTS
 
 BATCH_SIZE = 8  # people in one batch of the network
 
@@ -143,6 +142,7 @@ class Predictor:
                 raise UserError(
                     "the output of the network is not finite: the checkpoint is damaged or its training diverged"
                 )
+            output["height"] = self.body.standing_height(output["pred_betas"].to(self.device)).cpu()
             halves = [None] * len(batch)
             if self.cut_bodies:
                 sizes = [images[i].shape[:2] for i, _ in batch]
@@ -173,15 +173,10 @@ class Predictor:
             focal=focal,
             perspective=perspective,
             placement=place(values["pred_vertices"], camera, perspective),
-            height=self.standing_height(values["pred_betas"]),
+            height=float(values["height"]),
             guessed=self._guessed(values, detection, image, at_rest),
             at_rest=at_rest,
         )
-
-    def standing_height(self, betas: np.ndarray) -> float:
-        """betas (10,) -> metres from the soles to the top of the head of the body that stands with its arms spread."""
-        vertices, _ = self.pose_body(np.eye(3)[None].repeat(NUM_JOINTS, axis=0), betas)
-        return float(np.ptp(vertices[:, 1]))
 
     @staticmethod
     def _guessed(

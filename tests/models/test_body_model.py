@@ -117,6 +117,12 @@ def test_rest_pose_is_the_shaped_template(open_body):
     np.testing.assert_allclose(joints, want_joints, atol=5e-6)
 
 
+def test_standing_height_is_that_of_the_body_at_rest(open_body):
+    betas = torch.randn(5, 10)
+    vertices, _ = open_body(torch.eye(3).expand(5, 24, 3, 3), betas)
+    torch.testing.assert_close(open_body.standing_height(betas), vertices[..., 1].amax(1) - vertices[..., 1].amin(1))
+
+
 def test_a_global_rotation_is_about_the_pelvis(open_body):
     pose, betas = random_pose(1, 2), torch.randn(1, 10)
     turn = random_pose(1, 3)[:, 0]

@@ -61,15 +61,15 @@ def on_floor(person: PersonInFilm, place: Place) -> PersonInFilm:
 
 
 def rig_motion(person: PersonInFilm, place: Place) -> Motion:
-    """The motion that goes into files of one person, camera frame."""
-    return person.motion_at_origin if place.kind == "origin" else on_floor(person, place).motion
+    """The motion that goes into files of one person, camera frame. person: see `on_floor`."""
+    return person.motion_at_origin if place.kind == "origin" else person.motion
 
 
-def film_records(placed: Placed) -> list[dict]:
-    """Fields of everybody in a shot, see utils.export.records.FIELDS."""
+def film_records(placed: Placed, standing: list[PersonInFilm]) -> list[dict]:
+    """Fields of everybody in a shot, see utils.export.records.FIELDS. standing: the same people, see `on_floor`."""
     records = []
-    for i, person in enumerate(placed.people):
-        record = on_floor(person, placed.place).record() | {"joints_2d": person.record()["joints_2d"]}
+    for i, (person, moved) in enumerate(zip(placed.people, standing, strict=True)):
+        record = moved.record() | {"joints_2d": person.camera.project(person.joints)}
         fields = {name: value for name, value in placed.fields().items() if name != "place"}
         if placed.floor is not None:
             fields["on_floor"] = placed.floor.touching[i]

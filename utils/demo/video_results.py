@@ -13,7 +13,7 @@ import torch
 
 from utils.camera import Focal, default_focal
 from utils.demo.film_person import PersonInFilm, guessed_in_most
-from utils.demo.film_placing import Shot, film_records, place_film, rig_motion
+from utils.demo.film_placing import Shot, film_records, on_floor, place_film, rig_motion
 from utils.demo.photo_results import person_looks
 from utils.demo.placing import Placing
 from utils.demo.terminal import labelled, short_name
@@ -124,8 +124,10 @@ class VideoResults:
         picture = {"width": width, "height": height, "rate": rate, "focal": focal.pixels, "focal_source": focal.source}
         picture |= {"cuts": found.cuts, "body": self.predictor.body.name}
         picture |= {"place": self.placing.place} if self.placing.place else {}
-        wanted = found.shots if kinds & {"json", "npz", "angles"} else []
-        records = [record for shot in wanted for record in film_records(shot.placed)]
+        shots = found.shots if kinds - {"scene"} else []  # the scene has people where the picture has them
+        standing = [[on_floor(person, shot.placed.place) for person in shot.placed.people] for shot in shots]
+        numbers = zip(shots, standing, strict=True) if kinds & {"json", "npz", "angles"} else ()
+        records = [record for shot, moved in numbers for record in film_records(shot.placed, moved)]
         for kind, save in (("json", save_json), ("npz", save_npz)):
             if kind in kinds:
                 save(file(f".{kind}"), picture, records)
@@ -135,8 +137,8 @@ class VideoResults:
             for shot in found.shots:
                 number = 1 + int((found.cuts <= shot.first).sum())
                 self._save_scene(file(f"_scene_shot{number}.glb" if len(found.cuts) else "_scene.glb"), film, shot)
-        places = [shot.placed.place for shot in found.shots for _ in shot.placed.people]
-        for number, (person, place) in enumerate(zip(people, places, strict=True)):
+        rigs = [(person, shot.placed.place) for shot, moved in zip(shots, standing, strict=True) for person in moved]
+        for number, (person, place) in enumerate(rigs):
             ending, motion = f"_person{number + 1}" if number else "", rig_motion(person, place)
             if "glb" in kinds:
                 save_rigged_glb(file(f"{ending}.glb"), person.rest, motion, self.predictor.colors, place.frame)

@@ -11,11 +11,7 @@ import numpy as np
 from datasets.builders.boxes import crop_of_xywh
 from datasets.builders.keypoint_orders import COCO18_TO_J24, to_j24
 from datasets.builders.readers.annotations import AnnotationReader, load_annotations
-from datasets.builders.record import (
-    BadEntry,
-    PersonRecord,
-    file_state,
-)
+from datasets.builders.record import BadEntry, PersonRecord, file_state
 from datasets.builders.values import betas_of, gender_of, numbers, text
 from utils.camera import Perspective
 
