@@ -23,6 +23,7 @@ from PIL import ExifTags, Image
 
 import demo
 from models.build import build_model, config_from_args
+from tests.helpers.demo_run import run_demo
 from utils.checkpoint import save_checkpoint
 from utils.demo.photo_results import SHEET_HEIGHT
 from utils.errors import UserError
@@ -58,14 +59,8 @@ def run(checkpoint, monkeypatch, capsys):
     """Run the command with more flags -> exit code, stdout, stderr."""
 
     def call(*flags, img_path=SAMPLE):
-        command = ["demo.py", "--img_path", img_path, "--load_checkpoint", checkpoint, "--device", "cpu", *flags]
-        monkeypatch.setattr("sys.argv", [str(part) for part in command])
-        try:
-            demo.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
+        command = "--img_path", img_path, "--load_checkpoint", checkpoint, "--device", "cpu"
+        return run_demo(monkeypatch, capsys, *command, *flags)
 
     return call
 

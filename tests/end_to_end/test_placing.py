@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
-import demo
+from tests.helpers.demo_run import run_demo
 from tests.helpers.films import make_film
 from tests.helpers.gltf import Reader
 from utils.camera import UPRIGHT
@@ -24,14 +24,8 @@ def run(tmp_path, monkeypatch, capsys):
     """Run the demo into tmp_path / "out" -> exit code, stdout, stderr."""
 
     def call(*flags, img_path=SAMPLE):
-        command = ["demo.py", "--img_path", img_path, "--device", "cpu", "--no-flip_test", "--output", tmp_path / "out"]
-        monkeypatch.setattr("sys.argv", [str(part) for part in (*command, *flags)])
-        try:
-            demo.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
+        command = "--img_path", img_path, "--device", "cpu", "--no-flip_test", "--output", tmp_path / "out"
+        return run_demo(monkeypatch, capsys, *command, *flags)
 
     return call
 

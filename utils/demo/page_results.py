@@ -19,9 +19,7 @@ from utils.demo.photo_results import note
 from utils.demo.placing import Placing, place_photo
 from utils.errors import UserError, printable
 from utils.export.html_viewer import viewer_page
-from utils.export.meshes import save_mesh
 from utils.export.records import save_angles, save_json, save_npz
-from utils.export.scene import StillPerson, save_scene
 from utils.media.find import is_film
 from utils.media.images import load_image, save_image
 
@@ -96,13 +94,10 @@ def photo_result(predictor, results, path: Path, choices: Choices) -> str:
         folder = Path(folder)
         save_image(folder / "overlay.png", overlay)
         for number, person in enumerate(people, 1):
-            vertices, frame = placed.mesh(person)
-            save_mesh(folder / f"body{number}.glb", vertices, results.faces, results.colors, frame)
+            results.save_mesh(folder / f"body{number}.glb", placed, person)
         if found:
-            still = [StillPerson(person.to_camera(person.vertices)) for person in people]
-            place = people[0].perspective, still, results.faces, results.colors, placed.place.frame
-            save_scene(folder / "scene.glb", image, *place)
-        picture, records = results.describe(image, people) | placed.fields(), placed.records()
+            results.save_scene(folder / "scene.glb", image, placed)
+        picture, records = results.numbers(image, placed)
         save_json(folder / "bodies.json", picture, records)
         save_npz(folder / "bodies.npz", picture, records)
         save_angles(folder / "angles.csv", records)

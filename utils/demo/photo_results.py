@@ -14,6 +14,7 @@ from utils.export.records import save_angles, save_json, save_npz
 from utils.export.scene import StillPerson, save_scene
 from utils.files import make_folder, write_text
 from utils.media.images import save_image
+from utils.person import Person
 from utils.render.labels import number_people, person_color
 from utils.render.mesh import RenderOptions
 from utils.render.panels import draw_joints, draw_overlay, draw_sheet, draw_views
@@ -70,23 +71,40 @@ class PhotoResults:
             save_image(file("_keypoints.png"), picture)
         for kind in (kind for kind in ("obj", "ply", "glb") if kind in kinds):
             for number, person in enumerate(people, 1):
-                path = file(f".{kind}" if number == 1 else f"_person{number}.{kind}")
-                vertices, frame = placed.mesh(person)
-                save_mesh(path, vertices, self.faces, self.colors, frame)
+                self.save_mesh(file(f".{kind}" if number == 1 else f"_person{number}.{kind}"), placed, person)
         if "scene" in kinds:
-            still = [StillPerson(person.to_camera(person.vertices)) for person in people]
-            camera, frame = people[0].perspective, placed.place.frame
-            save_scene(file("_scene.glb"), image, camera, still, self.faces, self.colors, frame)
+            self.save_scene(file("_scene.glb"), image, placed)
         if "html" in kinds:
             write_text(file(".html"), viewer_page(name, *self.group(people), overlay, drawn))
         if kinds & {"npz", "json", "angles"}:
-            picture, records = self.describe(image, people) | placed.fields(), placed.records()
+            picture, records = self.numbers(image, placed)
             for kind, save in (("json", save_json), ("npz", save_npz)):
                 if kind in kinds:
                     save(file(f".{kind}"), picture, records)
             if "angles" in kinds:
                 save_angles(file("_angles.csv"), records)
         return written
+
+    def save_mesh(self, path: Path, placed: Placed, person: Person):
+        """Write somebody's mesh; the ending of the path is the kind of file."""
+        vertices, frame = placed.mesh(person)
+        save_mesh(path, vertices, self.faces, self.colors, frame)
+
+    def save_scene(self, path: Path, image: np.ndarray, placed: Placed):
+        """Write everybody before the camera of the photograph (H, W, 3) uint8, see utils.export.scene."""
+        still = [StillPerson(person.to_camera(person.vertices)) for person in placed.people]
+        camera, frame = placed.people[0].perspective, placed.place.frame
+        save_scene(path, image, camera, still, self.faces, self.colors, frame)
+
+    def numbers(self, image: np.ndarray, placed: Placed) -> tuple[dict, list[dict]]:
+        """Fields of the picture and of everybody in it, for utils.export.records."""
+        height, width = image.shape[:2]
+        focal = placed.people[0].focal
+        picture = {
+            **{"width": width, "height": height, "body": self.body},
+            **{"focal": focal.pixels, "focal_source": focal.source},
+        }
+        return picture | placed.fields(), placed.records()
 
     @staticmethod
     def zoom(image: np.ndarray) -> float:
@@ -127,15 +145,6 @@ class PhotoResults:
         vertices = np.concatenate([person.to_camera(person.vertices) for person in people])
         faces = np.concatenate([self.faces + i * len(self.colors) for i in range(len(people))])
         return vertices, faces, np.tile(self.colors, (len(people), 1))
-
-    def describe(self, image: np.ndarray, people: list) -> dict:
-        """Fields of the picture for utils.export.records."""
-        height, width = image.shape[:2]
-        focal = people[0].focal
-        return {
-            **{"width": width, "height": height, "body": self.body},
-            **{"focal": focal.pixels, "focal_source": focal.source},
-        }
 
 
 def person_looks(
