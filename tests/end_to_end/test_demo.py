@@ -23,7 +23,7 @@ from PIL import ExifTags, Image
 
 import demo
 from models.build import build_model, config_from_args
-from tests.helpers.demo_run import run_demo
+from tests.helpers.programs import run_main
 from utils.checkpoint import save_checkpoint
 from utils.demo.photo_results import SHEET_HEIGHT
 from utils.errors import UserError
@@ -55,12 +55,12 @@ def predictor(checkpoint):
 
 
 @pytest.fixture
-def run(checkpoint, monkeypatch, capsys):
+def run(checkpoint, capsys):
     """Run the command with more flags -> exit code, stdout, stderr."""
 
     def call(*flags, img_path=SAMPLE):
         command = "--img_path", img_path, "--load_checkpoint", checkpoint, "--device", "cpu"
-        return run_demo(monkeypatch, capsys, *command, *flags)
+        return run_main(demo, *command, *flags), *capsys.readouterr()
 
     return call
 

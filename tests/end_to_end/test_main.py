@@ -16,6 +16,7 @@ import torch
 import main as program
 from models.build import build_model
 from scripts import convert_smpler_checkpoint
+from tests.helpers.programs import run_main
 from tests.helpers.tiny_data import NUM_VERTICES, flags_of, write_body, write_set
 from utils.checkpoint import read_checkpoint, write_checkpoint
 from utils.options import parse_args
@@ -130,13 +131,7 @@ def say(place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*flags):
-        monkeypatch.setattr(sys, "argv", ["main.py", *flags_of(place), *flags])
-        try:
-            program.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code
-        return code, *capsys.readouterr()
+        return run_main(program, *flags_of(place), *flags), *capsys.readouterr()
 
     yield run
     for checkpoint in tmp_path.rglob("*.pt"):  # large, and pytest keeps its folders for a while

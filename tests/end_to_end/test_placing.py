@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from tests.helpers.demo_run import run_demo
+import demo
 from tests.helpers.films import make_film
 from tests.helpers.gltf import Reader
+from tests.helpers.programs import run_main
 from utils.camera import UPRIGHT
 from utils.media.images import load_image
 from utils.paths import SAMPLES
@@ -20,12 +21,12 @@ ONE = "438,60,101,291"
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(tmp_path, capsys):
     """Run the demo into tmp_path / "out" -> exit code, stdout, stderr."""
 
     def call(*flags, img_path=SAMPLE):
         command = "--img_path", img_path, "--device", "cpu", "--no-flip_test", "--output", tmp_path / "out"
-        return run_demo(monkeypatch, capsys, *command, *flags)
+        return run_main(demo, *command, *flags), *capsys.readouterr()
 
     return call
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import main as program
+from tests.helpers.programs import run_main
 from tests.helpers.tiny_run import FLAGS, make_place, outcome, same
 from utils.checkpoint import read_checkpoint
 from utils.paths import ROOT
@@ -40,13 +41,7 @@ def train(place, monkeypatch, capfd):
                 at[step]()
 
         monkeypatch.setattr(program, "set_lr", set_lr_and_more)
-        monkeypatch.setattr(sys, "argv", ["main.py", *FLAGS, *flags])
-        try:
-            program.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code
-        return code, *capfd.readouterr()
+        return run_main(program, *FLAGS, *flags), *capfd.readouterr()
 
     return run
 

@@ -4,7 +4,6 @@ import io
 import json
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from unittest import mock
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from datasets.builders.sheet import camera_of
 from datasets.human_mesh import HumanMeshDataset
 from datasets.tsv import TSVSet
+from tests.helpers.programs import run_main
 from tests.helpers.releases.scene import Person, find_mask, pose_body, silhouette
 from utils.camera import Perspective
 
@@ -19,13 +19,8 @@ from utils.camera import Perspective
 def run(module, *arguments) -> tuple[int, str]:
     """main() of a command in this process -> exit code, all that it printed."""
     out = io.StringIO()
-    words = ["build", *map(str, arguments)]
-    with mock.patch("sys.argv", words), redirect_stdout(out), redirect_stderr(out):
-        try:
-            module.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
+    with redirect_stdout(out), redirect_stderr(out):
+        code = run_main(module, *arguments)
     return code, out.getvalue()
 
 
