@@ -206,7 +206,7 @@ def load_predictor(
     compile: bool = False,
     flip_test: bool = True,
     fit_keypoints: bool = True,
-    quarter_turns: bool = False,
+    quarter_turns: bool = True,
     tight_crop: bool = True,
 ) -> Predictor:
     """A predictor with the network of a checkpoint, by default of the one in this repository.
@@ -215,9 +215,9 @@ def load_predictor(
     checkpoint was trained with, if they are not in their usual places. precision: fp32, bf16, fp16, or auto for the
     fastest of the device. compile: use torch.compile, which pays for many images. flip_test: average the estimates on
     each person and on the mirror image, which is slightly better and takes twice the time. fit_keypoints: fit limbs to
-    the detected 2D keypoints, if the backbone detects any. quarter_turns: for people whose keypoints have low
-    confidence, also try the three other quarter turns. tight_crop: give the network the middle of the crop, enlarged by
-    a factor of 1.09. UserError if a file is missing, damaged or does not fit.
+    the detected 2D keypoints, if the backbone detects any. quarter_turns: estimate people who
+    lie or are upside down again in the turned crop. tight_crop: give the network the middle of the crop, enlarged by a
+    factor of 1.09. UserError if a file is missing, damaged or does not fit.
     """
     device = choose_device(device or "auto")
     precision = choose_precision(precision, device)

@@ -141,7 +141,7 @@ def get_parser() -> Parser:
         "--fit_keypoints", action=BooleanOptionalAction, default=True, help="as in the demo (default: on)"
     )
     parser.add_argument(
-        "--quarter_turns", action=BooleanOptionalAction, default=False, help="as in the demo (default: off)"
+        "--quarter_turns", action=BooleanOptionalAction, default=True, help="as in the demo (default: on)"
     )
     parser.add_argument("--tight_crop", action=BooleanOptionalAction, default=True, help="as in the demo (default: on)")
     parser.add_argument(

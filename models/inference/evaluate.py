@@ -49,7 +49,7 @@ def describe_refinements(fit_keypoints: bool, flip_test: bool, quarter_turns: bo
     described = {
         "keypoint fit": (fit_keypoints, "estimates are fitted to MoveNet's 2D keypoints"),
         "flip test": (flip_test, "mean of the estimates for each image and its mirror image"),
-        "quarter turns": (quarter_turns, "each image at the turn with the highest confidence of MoveNet's keypoints"),
+        "quarter turns": (quarter_turns, "people who are not upright are estimated again in a turned image"),
         "tight crop": (tight_crop, "the middle of each crop, enlarged"),
     }
     return {name: text for name, (chosen, text) in described.items() if chosen}

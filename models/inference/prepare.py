@@ -122,12 +122,6 @@ class InferenceNetwork(nn.Module):
         """Whether the backbone detects 2D keypoints."""
         return isinstance(self.network.backbone, MoveNetBackbone)
 
-    @torch.inference_mode()
-    def detect(self, image: Tensor) -> Tensor:
-        """image (B, 3, H, W) -> 2D keypoints (B, 17, 3) of MoveNet: x, y in the crop frame, confidence."""
-        image = image.to(self.device).contiguous(memory_format=torch.channels_last)
-        return self.network.backbone.detect(image)[1]
-
 
 def refine(
     network: InferenceNetwork,
@@ -136,11 +130,8 @@ def refine(
     quarter_turns: bool = False,
     tight_crop: bool = False,
 ) -> BodyNetwork:
-    """The network with keypoint fit, flip test, quarter turns and tight crop, if chosen: better estimates.
-
-    Quarter turns need a backbone that detects keypoints; with another one they are left out.
-    """
+    """The network with keypoint fit, flip test, quarter turns and tight crop, if chosen: better estimates."""
     refined = TightCrop(network) if tight_crop else network
     refined = KeypointFit(refined) if fit_keypoints else refined
     refined = FlipTest(refined) if flip_test else refined
-    return QuarterTurns(refined, network.detect) if quarter_turns and network.detects_keypoints else refined
+    return QuarterTurns(refined) if quarter_turns else refined

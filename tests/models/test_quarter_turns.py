@@ -1,13 +1,15 @@
-"""Quarter turns: a turned image gives the turned estimate, and only doubtful images are turned."""
+"""Quarter turns: a turned image gives the turned estimate, and only images of people who are not upright are turned."""
+
+import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from models.body_model import load_body_model
-from models.inference import quarter_turns
 from models.inference.prepare import prepare_for_inference, refine
-from models.inference.quarter_turns import QuarterTurns, quarter_turn, turn_back
+from models.inference.quarter_turns import QuarterTurns, quarter_turn, turn_back, turns_to_upright
 from models.predictor import load_network
 from tests.helpers.tiny_data import write_body
 from utils.crop import crop_image, normalize
@@ -64,47 +66,56 @@ def test_four_turns_are_none(body):
 
 
 class Bright(nn.Module):
-    """A network whose keypoints have the brightness of the image's upper left pixel as confidence."""
-
-    def __init__(self):
-        super().__init__()
-        self.detected = 0
-
-    def detect(self, image):
-        self.detected += len(image)
-        return image[:, 0, :1, :1].expand(-1, 17, 3)
+    """A network whose trunk points to the image's brightest pixel."""
 
     def estimate(self, rotmat, betas, cam):
-        return {
-            "pred_rotmat": rotmat,
-            "pred_betas": betas,
-            "pred_cam": cam,
-            "pred_joints": torch.zeros(len(cam), 24, 3),
-        }
+        joints = torch.zeros(len(cam), 24, 3)
+        joints[:, 12] = rotmat[:, 0, :, 1]
+        return {"pred_rotmat": rotmat, "pred_betas": betas, "pred_cam": cam, "pred_joints": joints}
 
     def forward(self, image):
-        turned = torch.eye(3).repeat(len(image), 24, 1, 1)
-        return self.estimate(turned, image[:, 1, :1, 0].repeat(1, 10), torch.tensor([[1.0, 0, 0]] * len(image)))
+        self.seen += len(image)
+        size = image.shape[-1]
+        place = image[:, 0].flatten(1).argmax(1)
+        xy = (torch.stack((place % size, place // size), 1) * 2 + 1) / size - 1
+        x, y = F.normalize(xy).unbind(1)
+        root = torch.stack((-y, x, 0 * x, x, y, 0 * x, 0 * x, 0 * x, 1 + 0 * x), 1).view(-1, 3, 3)
+        rotmat = torch.cat((root[:, None], torch.eye(3).expand(len(image), 23, 3, 3)), 1)
+        return self.estimate(
+            rotmat, torch.full((len(image), 10), float(self.seen)), torch.tensor([[1.0, 0, 0]] * len(image))
+        )
+
+    seen = 0
 
 
-def test_only_doubtful_images_are_tried_and_only_clearly_better_turns_are_taken():
-    corner = quarter_turns.CERTAIN - 0.2
-    images = torch.zeros(4, 3, 4, 4)
-    images[0, 0, 0, 0] = quarter_turns.CERTAIN + 0.01  # certain
-    images[1, 0, 0, 0], images[1, 0, 0, 3] = corner, corner + 0.9 * quarter_turns.MARGIN
-    images[2, 0, 0, 0], images[2, 0, 0, 3] = corner, 0.95  # the upper right corner: one counter-clockwise turn
-    images[3, 0, 0, 0], images[3, 0, 3, 3] = corner, 0.95  # two turns
+def with_trunk_at(degrees: float) -> torch.Tensor:
+    """An image (3, 101, 101) whose bright pixel is at an angle, clockwise from the upper edge's middle."""
+    image = torch.zeros(3, 101, 101)
+    angle = math.radians(degrees)
+    image[0, round(50 - 45 * math.cos(angle)), round(50 + 45 * math.sin(angle))] = 1
+    return image
+
+
+@pytest.mark.parametrize(
+    ("degrees", "turns"), [(0, 0), (70, 0), (-70, 0), (80, 1), (130, 1), (140, 2), (-140, 2), (180, 2), (-95, 3)]
+)
+def test_the_first_estimate_says_how_to_turn(degrees, turns):
+    estimate = Bright()(with_trunk_at(degrees)[None])
+    assert turns_to_upright(estimate["pred_joints"]).tolist() == [turns]
+
+
+def test_only_people_who_are_not_upright_are_estimated_again():
+    images = torch.stack([with_trunk_at(degrees) for degrees in (10, 90, -60, 180)])
     network = Bright()
-    refined = QuarterTurns(network, network.detect)
-    assert refined.choose(images).tolist() == [0, 0, 1, 2]
-    assert network.detected == 4 + 9  # all as they are, three at three turns
-    root = refined(images)["pred_rotmat"][:, 0]
-    torch.testing.assert_close(root[0], torch.eye(3))
-    torch.testing.assert_close(root[2] @ root[2], root[3])
+    plain = network(images)["pred_rotmat"]
+    network.seen = 0
+    output = QuarterTurns(network)(images)
+    assert network.seen == 4 + 2
+    assert output["pred_betas"][:, 0].tolist() == [4, 5, 4, 6]
+    torch.testing.assert_close(output["pred_rotmat"], plain)  # the turned estimates are turned back
 
 
-def test_a_photograph_upside_down_is_estimated_as_upright(monkeypatch):
-    monkeypatch.setattr(quarter_turns, "CERTAIN", 1.0)
+def test_a_photograph_upside_down_is_estimated_as_upright():
     image = load_image(ROOT / "samples/im02.png")
     height, width = image.shape[:2]
     crop = normalize(crop_image(image, (width / 2, height / 2), max(height, width) / 200, antialias=True))[None]

@@ -134,8 +134,8 @@ def get_demo_parser() -> Parser:
     network.add_argument(
         "--quarter_turns",
         action=argparse.BooleanOptionalAction,
-        default=False,
-        help="if the keypoints of a person have low confidence, also try the three other quarter turns of the crop",
+        default=True,
+        help="estimate people who lie or are upside down again in the picture turned by quarters",
     )
     network.add_argument(
         "--tight_crop",

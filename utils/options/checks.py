@@ -38,8 +38,6 @@ def check_options(args: argparse.Namespace):
         raise UserError("--train_backbone upper is for MoveNet: add --backbone movenet, or leave it out")
     if args.train_backbone == "upper" and args.freeze_backbone:
         raise UserError("--train_backbone upper trains what --freeze_backbone freezes: leave one of them out")
-    if args.quarter_turns and args.backbone != "movenet":
-        raise UserError("--quarter_turns needs 2D keypoints, which only --backbone movenet detects: leave it out")
     if args.fit_keypoints and args.backbone != "movenet":
         raise UserError("--fit_keypoints needs 2D keypoints, which only --backbone movenet detects: leave it out")
     if args.graph != "none" and args.joint_prior == "none" and set(args.graph_entries) == {"embedding"}:

@@ -61,7 +61,7 @@ def get_args_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--fit_keypoints", action="store_true", help="fit the estimates to MoveNet's 2D keypoints in evaluation"
     )
-    help_text = "evaluate each image at the quarter turn in which MoveNet's keypoints have the highest confidence"
+    help_text = "estimate people who are not upright again in the image turned by quarters"
     run.add_argument("--quarter_turns", action="store_true", help=help_text)
     help_text = "evaluate the middle of each crop, enlarged by a factor of 1.09"
     run.add_argument("--tight_crop", action="store_true", help=help_text)

@@ -7,8 +7,8 @@ from scipy.optimize import nnls
 from scripts.lib.open_body.source import JOINT
 from utils.skeleton import J17, J24, SMPL_FLIP, SMPL_JOINTS, SMPL_PARENTS
 
-# MakeHuman's knee, about which its leg bends, lies at 0.300 of the height; the knee of people lies at 0.285 (Drillis and
-# Contini 1966). So the keypoint is 22 mm lower: this share of the way to the ankle.
+# MakeHuman's knee, about which its leg bends, lies at 0.300 of the height; the knee of people lies at 0.285 (Drillis
+# and Contini 1966). So the keypoint is 22 mm lower: this share of the way to the ankle.
 KNEE_SHIFT = 0.05
 
 
@@ -126,8 +126,8 @@ def surface_rows(template: np.ndarray, faces: np.ndarray, flip: np.ndarray, head
 def keypoint_regressors(fitter: RegressorFitter, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(17, V) and (24, V): Human3.6M's keypoints and the 24 label keypoints from posed vertices.
 
-    Limb keypoints are joint centres, knees are `KNEE_SHIFT` lower. Pelvis is the middle of the hips, Thorax the middle of
-    the collars. Head is inside the skull, between its base and the crown.
+    Limb keypoints are joint centres, knees are `KNEE_SHIFT` lower. Pelvis is the middle of the hips, Thorax the middle
+    of the collars. Head is inside the skull, between its base and the crown.
     """
     rows = surface_rows(fitter.template, faces, fitter.flip, fitter.rest_joints[:, JOINT["head"], 1].mean() - 0.05)
     for name, carried_by in {
