@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
+from utils.detect.facing import consistent
+
 FILL = 2.0  # seconds of a gap that is filled; beyond that, where the person was is anybody's guess
 DEPTH = 3.0  # the scale, whose reciprocal is the depth, is smoothed over so many times the width
 REACH = 3.0  # widths of the Gaussian beyond which frames have no weight
@@ -47,7 +49,8 @@ class Track:
     def smooth(self, times: np.ndarray, seconds: float) -> "SmoothTrack":
         """Fill the gaps, take out the jitter, give one shape to all frames. times (N,): of the film's frames, seconds.
 
-        seconds: standard deviation of the Gaussian, see `smooth_values`. A one per cent error of the scale is hardly
+        seconds: standard deviation of the Gaussian, see `smooth_values`; 0: estimates stay as they are. Frames in which
+        the body faces another way than before and after count as gaps. A one per cent error of the scale is hardly
         visible in the picture, but moves the body by centimetres along the optical axis: it is smoothed more.
         """
         known = times[self.frames]
@@ -56,8 +59,8 @@ class Track:
         weak[:, 0] = np.log(np.maximum(weak[:, 0], 1e-6))
         now = times[frames]
         if len(self.frames) > 1:
-            turns = [Slerp(known, Rotation.from_matrix(joint))(now) for joint in rotmat.swapaxes(0, 1)]
-            rotmat = np.stack([turn.as_matrix() for turn in turns], axis=1)
+            keep = consistent(rotmat[:, 0], known) if seconds > 0 else np.ones(len(known), bool)
+            rotmat = interpolate_rotations(rotmat[keep], known[keep], now)
             weak = np.stack([np.interp(now, known, column) for column in weak.T], axis=1)
         scale = np.exp(smooth_values(weak[:, :1], now, DEPTH * seconds))
         weak = np.concatenate((scale, smooth_values(weak[:, 1:], now, seconds)), axis=1)
@@ -108,6 +111,15 @@ class SmoothTrack:
     rotmat: np.ndarray  # (T, 24, 3, 3)
     betas: np.ndarray  # (10,)
     weak: np.ndarray  # (T, 3) scale, cx, cy
+
+
+def interpolate_rotations(rotmat: np.ndarray, times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """rotmat (T, J, 3, 3) at increasing times (T,) -> (N, J, 3, 3) at `wanted` (N,); beyond the ends the nearest."""
+    if len(times) == 1:
+        return np.repeat(rotmat, len(wanted), axis=0)
+    wanted = np.clip(wanted, times[0], times[-1])
+    turns = [Slerp(times, Rotation.from_matrix(joint))(wanted) for joint in rotmat.swapaxes(0, 1)]
+    return np.stack([turn.as_matrix() for turn in turns], axis=1)
 
 
 def smooth_rotations(rotmat: np.ndarray, times: np.ndarray, seconds: float) -> np.ndarray:
