@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tests.utils.test_tracker import track_of
+from tests.helpers.tracks import track_of
 from utils.detect.facing import CONTRADICTION, NOISE, TURN, consistent
 
 FRAME = 0.04  # seconds

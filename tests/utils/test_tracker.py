@@ -5,8 +5,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from models.movenet import load_movenet
+from tests.helpers.tracks import track_of
 from utils.detect.appearance import clothes_colours, colour_distance
-from utils.detect.motion import FILL, REACH, Track, smooth_rotations, smooth_values
+from utils.detect.motion import FILL, REACH, smooth_rotations, smooth_values
 from utils.detect.pieces import OTHER_COLOUR, SAME_COLOUR, SHORTEST, join_pieces, long_enough
 from utils.detect.shots import find_cuts
 from utils.detect.tracker import PATIENCE, Tracker, overlap
@@ -162,21 +163,6 @@ def test_smoothing_agrees_with_a_fit_of_lines():
         root = np.exp(-((apart / width) ** 2) / 4)
         expected = np.polyfit(apart, values[near], 1, w=root)[1] if near.sum() > 1 else values[near][0]
         assert value == pytest.approx(expected, abs=1e-6)
-
-
-def track_of(frames: list[int], turns: np.ndarray | None = None, box=(0, 0, 50, 100), colour=50.0, step=0.0) -> Track:
-    track = Track()
-    for frame in frames:
-        track.add(
-            frames=frame,
-            boxes=np.array(box, float) + (step * frame, 0, 0, 0),
-            keypoints=np.zeros((17, 3)),
-            colours=np.full((4, 3), colour),
-            rotmat=np.broadcast_to(np.eye(3) if turns is None else turns[frame], (24, 3, 3)),
-            betas=np.full(10, frame),
-            weak=np.array((100.0, 10.0 * frame, 5.0)),
-        )
-    return track
 
 
 def test_gaps_are_filled_in_between():
