@@ -29,22 +29,29 @@ def training_options(command: list[str]):
 
 
 def test_all_parts(tmp_path):
-    cache, train, cache_upper, train_upper, export = commands_of(tmp_path)
-    assert cache[:2] == cache_upper[:2] == ["python", "scripts/cache_features.py"]
-    first, second = training_options(train), training_options(train_upper)
-    assert (first.num_samples, first.num_epochs, first.train_backbone) == (100_000, 8, None)
-    assert (second.num_samples, second.num_epochs, second.train_backbone) == (7_500, 4, "upper")
-    assert second.w_orient == second.w_bones == 0
+    cache, train, cache_first, train_first, export_first, cache_second, train_second, export = commands_of(tmp_path)
+    for command in (cache, cache_first, cache_second):
+        assert command[:2] == ["python", "scripts/cache_features.py"]
+    frozen, first, second = (training_options(command) for command in (train, train_first, train_second))
+    assert (frozen.num_samples, frozen.num_epochs, frozen.train_backbone) == (100_000, 8, None)
+    assert (first.num_samples, first.num_epochs, first.train_backbone) == (7_500, 4, "upper")
+    assert (second.num_samples, second.num_epochs, second.train_backbone) == (20_000, 4, "upper")
+    assert (first.w_orient, first.w_bones, second.w_orient, second.w_bones) == (0, 0, 10, 20)
     start = "logs/default/checkpoints/epoch_***.pt"
-    assert second.load_checkpoint == start and export[export.index("--start") + 1] == start
+    assert first.load_checkpoint == start == export_first[export_first.index("--start") + 1]
+    assert export_first[export_first.index("--input") + 1] == "logs/default_upper1/checkpoints/epoch_***.pt"
+    assert second.load_checkpoint == export_first[export_first.index("--output") + 1]
     assert export[export.index("--input") + 1] == "logs/default_upper/checkpoints/epoch_***.pt"
+    folders = [command[command.index("--output") + 1] for command in (cache, cache_first, cache_second)]
+    assert folders == [str(options.feature_cache) for options in (frozen, first, second)]
 
 
-def test_the_second_part_from_given_weights(tmp_path):
-    settings = {"START": "a b.safetensors", "UPPER_SEED": "3", "UPPER_FLAGS": "--w_orient=10 --w_bones=20"}
+def test_the_last_round_from_given_weights(tmp_path):
+    settings = {"START": "a b.safetensors", "UPPER_SEED": "4", "OUTPUT": "c d.safetensors"}
     cache, train, export = commands_of(tmp_path, PROCESSES="1", **settings)
-    assert cache[cache.index("--seed") + 1] == "3"
+    assert cache[cache.index("--seed") + 1] == "4"
     assert "--nproc_per_node=1" in train
     options = training_options(train)
     assert (options.w_orient, options.w_bones, options.batch_size) == (10, 20, 32)
     assert options.load_checkpoint == "a b.safetensors" == export[export.index("--start") + 1]
+    assert export[export.index("--output") + 1] == "c d.safetensors"

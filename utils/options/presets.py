@@ -17,7 +17,7 @@ PRESETS = {
     "backbone": _STAGE | {"model_type": "backbone", "num_epochs": 50},
     "smpl_pose": _STAGE | {"model_type": "SMPL-Pose", "num_epochs": 100},
     "finetune_3dpw": {"batch_size": 32, "lr": 1e-4, "data_mode": "3dpw", "num_epochs": 2, "summary_steps": 100},
-    # the two parts of scripts/train_default.sh
+    # the parts of scripts/train_default.sh
     "movenet_s": _MOVENET
     | {"batch_size": 64, "save_steps": 200, "align_corners": 1, "lr": 5e-4, "warmup_steps": 100, "ema": 0.999},
     "movenet_s_upper": _MOVENET
