@@ -18,6 +18,7 @@ scripts/eval_occlusion.py; --num_samples counts rows. Run the command again to r
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -76,7 +77,6 @@ def compute_features(backbone: MoveNetBackbone, images: torch.Tensor) -> dict[st
 
 def make_shard(number: int, folder: Path, open_people: Callable[[], Dataset], provenance: dict) -> int:
     """Write features and labels of the people from SHARD * number on -> number of people."""
-    torch.set_num_threads(1)
     people = open_people()
     first = SHARD * number
     backbone = build_movenet_backbone(MOVENET, MOVENET_STATISTICS)
@@ -97,9 +97,15 @@ def make_shards(numbers: list[int], folder: Path, open_people: Callable, provena
             raise UserError(f"{path} holds other people (--{different[0]} differs): choose another --output")
     numbers = [number for number in numbers if not shard_path(folder, number).exists()]
     make = partial(make_shard, folder=folder, open_people=open_people, provenance=provenance)
-    with ProcessPoolExecutor(num_workers) as pool, tqdm(total=len(numbers), unit="file") as bar:
-        for _ in pool.map(make, numbers):
-            bar.update()
+    if num_workers == 1:
+        made, pool = map(make, numbers), nullcontext()
+    else:
+        # the processes start before tqdm's thread: a fork of a process with threads may inherit a locked lock
+        pool = ProcessPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,))
+        made = pool.map(make, numbers)
+    with pool:
+        for _ in tqdm(made, total=len(numbers), unit="file"):
+            pass
 
 
 @exit_on_user_error
