@@ -116,7 +116,7 @@ def test_only_people_who_are_not_upright_are_estimated_again():
 
 
 def test_a_photograph_upside_down_is_estimated_as_upright():
-    image = load_image(ROOT / "samples/im02.png")
+    image = load_image(ROOT / "samples/im01.png")
     height, width = image.shape[:2]
     crop = normalize(crop_image(image, (width / 2, height / 2), max(height, width) / 200, antialias=True))[None]
     network = refine(prepare_for_inference(load_network(), "cpu"), True, True, quarter_turns=True)
