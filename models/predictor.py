@@ -13,6 +13,7 @@ from models.build import build_network
 from models.inference.cut_bodies import CutBodies
 from models.inference.keypoint_fit import KeypointFit
 from models.inference.prepare import fast_movenet, prepare_for_inference, refine
+from models.inference.refinement import without_features
 from models.mesh_recovery import MeshRecovery
 from models.movenet import MoveNet, load_movenet
 from utils.camera import Crop, Focal, default_focal, pinhole, place, read_focal
@@ -136,8 +137,8 @@ class Predictor:
         for start in range(0, len(where), BATCH_SIZE):
             batch = where[start : start + BATCH_SIZE]
             crops = [crop_image(images[i], d.crop.center, d.crop.scale, antialias=True) for i, d in batch]
-            output = self.predict(torch.stack([normalize(crop) for crop in crops]))
-            output = {k: value.float().cpu() for k, value in output.items() if k.startswith(("pred_", "detected_"))}
+            output = without_features(self.predict(torch.stack([normalize(crop) for crop in crops])))
+            output = {name: value.float().cpu() for name, value in output.items()}
             if not all(value.isfinite().all() for value in output.values()):
                 raise UserError(
                     "the output of the network is not finite: the checkpoint is damaged or its training diverged"

@@ -32,7 +32,7 @@ train() {  # RECIPE NAME FOLDER PEOPLE [FLAGS]
         --feature_cache="$folder" --num_samples="$people" "$@"
 }
 
-cache() {  # FOLDER PEOPLE [FLAGS]
+cache_people() {  # FOLDER PEOPLE [FLAGS]
     python scripts/cache_features.py --output "$1" --num_samples "$2" --num_workers "$processes" --assets "$assets" "${@:3}"
 }
 
@@ -40,7 +40,7 @@ cache() {  # FOLDER PEOPLE [FLAGS]
 upper_round() {  # NAME START SEED PEOPLE OUTPUT [FLAGS]
     local round=$1 start=$2 seed=$3 people=$4 output=$5
     shift 5
-    cache "$cache$round" "$people" --seed "$seed" --turned 0.15
+    cache_people "$cache$round" "$people" --seed "$seed" --turned 0.15
     train movenet_s_upper "$name$round" "$cache$round" "$people" --load_checkpoint="$start" \
         --num_epochs="$upper_epochs" --batch_size=$((32 / processes)) "$@"
     python scripts/export_weights.py --input "logs/$name$round/checkpoints/epoch_***.pt" --eight_bits \
@@ -49,7 +49,7 @@ upper_round() {  # NAME START SEED PEOPLE OUTPUT [FLAGS]
 
 if [ -z "${START:-}" ]; then
     # 1. MoveNet is frozen
-    cache "$cache" "$people" --turned 0
+    cache_people "$cache" "$people" --turned 0
     train movenet_s "$name" "$cache" "$people" --num_epochs="$epochs"
     # 2. the first round
     upper_round _upper1 "logs/$name/checkpoints/epoch_***.pt" 1 "${UPPER_PEOPLE:-7500}" "$start"

@@ -6,7 +6,7 @@ MoveNet finds upright people best, and so does the network. The first estimate s
 import torch
 from torch import Tensor
 
-from models.inference.refinement import Refinement
+from models.inference.refinement import Refinement, without_features
 from utils.skeleton import SMPL_JOINTS
 
 TRUNK = SMPL_JOINTS.index("pelvis"), SMPL_JOINTS.index("neck")
@@ -22,8 +22,7 @@ class QuarterTurns(Refinement):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """image (B, 3, 224, 224) -> the `pred_` and `detected_` entries of `MeshRecovery`; no features."""
-        output = self.network(image).items()
-        output = {key: value for key, value in output if key.startswith(("pred_", "detected_"))}
+        output = without_features(self.network(image))
         turns = turns_to_upright(output["pred_joints"])
         for turn in range(1, 4):
             rows = (turns == turn).nonzero()[:, 0]

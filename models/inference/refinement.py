@@ -1,6 +1,6 @@
 """What the networks of this folder that work on another network's estimate have in common."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from models.body_model import BodyModel
 from models.mesh_recovery import BodyNetwork
@@ -16,3 +16,8 @@ class Refinement(nn.Module):
     @property
     def body_model(self) -> BodyModel:
         return self.network.body_model
+
+
+def without_features(output: dict) -> dict[str, Tensor]:
+    """The `pred_` and `detected_` entries of the output of `MeshRecovery`."""
+    return {name: value for name, value in output.items() if name.startswith(("pred_", "detected_"))}

@@ -6,7 +6,7 @@ People are then 1.09 times as large in the network's input, and details are clea
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.inference.refinement import Refinement
+from models.inference.refinement import Refinement, without_features
 
 BORDER = 0.04  # of the side, left out on each of the four sides; chosen on synthetic validation people
 FLAT = ("pred_joints_2d", "pred_keypoints_2d", "detected_keypoints")  # entries whose x, y are in the crop frame
@@ -23,9 +23,8 @@ class TightCrop(Refinement):
         size = image.shape[-1]
         border = round(BORDER * size)
         middle = image[..., border : size - border, border : size - border]
-        output = self.network(F.interpolate(middle, size=(size, size), mode="bilinear"))
+        output = without_features(self.network(F.interpolate(middle, size=(size, size), mode="bilinear")))
         side = (size - 2 * border) / size  # of the middle, in sides of the image
-        output = {name: value for name, value in output.items() if name.startswith(("pred_", "detected_"))}
         # x = s (X + t): a smaller scale s alone moves all points
         output["pred_cam"] = output["pred_cam"] * output["pred_cam"].new_tensor((side, 1, 1))
         for name in output.keys() & FLAT:

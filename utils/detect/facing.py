@@ -3,7 +3,7 @@
 import numpy as np
 
 NOISE = 60.0  # degrees between the estimates of two frames that are no contradiction
-TURN = 360.0  # degrees per second that people turn at most
+TURN = 360.0  # degrees more for each second between the frames, because people turn
 CONTRADICTION = 0.25  # seconds of frames that are left out rather than to keep two estimates that contradict
 
 

@@ -58,10 +58,9 @@ class Track:
         rotmat, weak = np.stack(self.rotmat).astype(np.float64), np.stack(self.weak).astype(np.float64)
         weak[:, 0] = np.log(np.maximum(weak[:, 0], 1e-6))
         now = times[frames]
-        if len(self.frames) > 1:
-            keep = consistent(rotmat[:, 0], known) if seconds > 0 else np.ones(len(known), bool)
-            rotmat = interpolate_rotations(rotmat[keep], known[keep], now)
-            weak = np.stack([np.interp(now, known, column) for column in weak.T], axis=1)
+        keep = consistent(rotmat[:, 0], known) if seconds > 0 else np.ones(len(known), bool)
+        rotmat = interpolate_rotations(rotmat[keep], known[keep], now)
+        weak = np.stack([np.interp(now, known, column) for column in weak.T], axis=1)
         scale = np.exp(smooth_values(weak[:, :1], now, DEPTH * seconds))
         weak = np.concatenate((scale, smooth_values(weak[:, 1:], now, seconds)), axis=1)
         return SmoothTrack(
