@@ -6,7 +6,7 @@ from utils.detect.motion import Track
 
 
 def track_of(frames: list[int], turns: np.ndarray | None = None, box=(0, 0, 50, 100), colour=50.0, step=0.0) -> Track:
-    """turns (T, 3, 3): rotation of all joints by frame; box: x, y, width, height, `step` pixels to the right each frame."""
+    """turns (T, 3, 3): rotation of all joints by frame; box: x, y, width, height, moved by `step` each frame."""
     track = Track()
     for frame in frames:
         track.add(
