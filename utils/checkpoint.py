@@ -193,6 +193,11 @@ def load_model_weights(model: nn.Module, path: str | Path, expected_config: dict
         raise UserError(
             f"{path} does not fit: {len(misfits)} tensors of another type, first {misfits[0]}: {theirs}, here {ours}"
         )
+    if damaged := not_finite(state):
+        raise UserError(
+            f"{path}: {len(damaged)} tensors have values that are not finite, first {damaged[0]}; "
+            "the training diverged or the file is damaged, use another checkpoint"
+        )
     result = model.load_state_dict(state, strict=False)  # what is left out or over is judged here
     new = [key for key in result.missing_keys if may_be_new and may_be_new.match(key)]
     at_hand = ("backbone.movenet.",) if config.get("left_out") == "backbone" else ()
@@ -241,6 +246,11 @@ def check_blocks(content: dict, path: str | Path):
             f"{path}: num_transformers is {claimed} in the network's configuration, the weights have {found} blocks; "
             "use an undamaged file"
         )
+
+
+def not_finite(state: dict[str, Tensor]) -> list[str]:
+    """Names of the tensors with NaN or infinite values."""
+    return [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
 
 
 def _kind(tensor: Tensor) -> tuple[bool, bool]:

@@ -128,14 +128,17 @@ def spoil(content: dict, kind: str) -> dict:
     if kind == "sums":
         content["ranks"][0]["totals"] = torch.zeros(99)
         return content
-    changes = {"word": {"epoch": "x"}, "negative": {"epoch": -7}, "fraction": {"step": 1.5}}
+    if kind == "not finite":
+        next(value for value in content["model"].values() if value.is_floating_point()).fill_(torch.nan)
+        return content
+    changes = {"word": {"epoch": "x"}, "negative": {"epoch": -7}, "huge": {"epoch": 2**40}, "fraction": {"step": 1.5}}
     changes |= {"scale": {"loss_scale": ["a"]}, "optimizer": {"optimizer": {}}, "averages": {"num_averaged": "x"}}
     changes |= {"no weights": {"model": {}}, "no averages": {"ema": {}}}
     return content | changes[kind]
 
 
 DAMAGES = ("word", "negative", "fraction", "generator", "moments", "sums", "scale", "optimizer", "averages", "deflated")
-DAMAGES += ("no weights", "no averages")
+DAMAGES += ("no weights", "no averages", "not finite", "huge")
 
 
 @pytest.mark.parametrize("kind", DAMAGES)

@@ -219,6 +219,18 @@ def test_weights_of_another_type_are_not_converted_silently(tmp_path, dtype):
         load_model_weights(Network(), tmp_path / "a.pt", CONFIG)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value, suffix):
+    network, path = Network(), tmp_path / f"a{suffix}"
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    state = Network().state_dict() | {"blocks.0.bias": torch.tensor([0.0, value])}
+    write_checkpoint(path, {"model": state, "config": CONFIG})
+    with pytest.raises(UserError, match=r"1 tensors have values that are not finite, first blocks\.0\.bias"):
+        load_model_weights(network, path, CONFIG)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
+
+
 def test_the_number_of_blocks_is_compared_with_the_weights(tmp_path):
     content = {"model": Network().state_dict(), "config": CONFIG | {"num_transformers": 1}}
     check_blocks(content, "a.pt")

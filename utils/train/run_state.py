@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from utils.checkpoint import not_finite
 from utils.errors import UserError
 from utils.paths import ROOT
 from utils.process import print_once, rank, world_size
@@ -129,12 +130,14 @@ class RunState:
 def check_resumable(content: dict):
     """ValueError if a checkpoint lacks what resuming needs, or has values that no run writes."""
     for name in ("epoch", "step", "num_steps", "rows_per_step"):
-        if type(content.get(name)) is not int or content[name] < 0:
+        if type(content.get(name)) is not int or not 0 <= content[name] < 2**31:
             raise ValueError(f"its {name} is {content.get(name)!r:.50}")
     if content["step"] > content["num_steps"] or not isinstance(content.get("loss_names"), list):
         raise ValueError("its position in the epoch is damaged")
     if not content["model"] or content.get("ema", content["model"]).keys() != content["model"].keys():
         raise ValueError("it lacks weights, or averages of weights")
+    if damaged := not_finite(content["model"]) + not_finite(content.get("ema", {})):
+        raise ValueError(f"values of {damaged[0]} are not finite")
     if not _is_optimizer_state(content.get("optimizer")) or not isinstance(content.get("options"), dict):
         raise ValueError("its state of the optimiser or its options are damaged")
     numbers = [*content.get("loss_scale", ()), content.get("num_averaged", 0)]
