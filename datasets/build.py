@@ -37,7 +37,9 @@ class Samples(Dataset):
 
     def __init__(self, dataset: Dataset, num_samples: int):
         if num_samples > len(dataset):
-            raise UserError(f"--overfit {num_samples}: the training set has {len(dataset)} samples only")
+            raise UserError(
+                f"--overfit {num_samples}: the training set has only {len(dataset)} samples; give at most that"
+            )
         self.rows = [dataset[i] for i in range(num_samples)]
 
     def __len__(self) -> int:

@@ -173,7 +173,7 @@ class FirstBatches:
         if found:
             print_once(
                 f"warning: the labels of the first batches look wrong: {' '.join(found)} "
-                "python scripts/check_dataset.py --sheet FILE.jpg measures and draws them"
+                "run python scripts/check_dataset.py SET.yaml --sheet FILE.jpg to measure and draw them"
             )
 
 

@@ -42,9 +42,9 @@ def find_data_root(data_root: str | None = None, needed: str | None = None) -> P
             return place
     raise UserError(
         f"data set not found: looked for {needed or 'any of ' + ', '.join(FOLDERS)} in {', '.join(map(str, places))}; "
-        "download one (bash scripts/download_datasets_wget.sh or scripts/download_datasets_azcopy.sh), "
         "make one (python scripts/make_synthetic_data.py --output DIR --num_samples 1000), "
-        "or point --data_root (or the environment variable SMPL_POSE_DATA) at the folder that has one"
+        "build one from its owner's release (docs/data.md), "
+        "or give the folder that has one by --data_root or the environment variable SMPL_POSE_DATA"
     )
 
 

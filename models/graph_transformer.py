@@ -98,6 +98,12 @@ class TransformerUnit(nn.Module):
         offset: Tensor,
         masked: Tensor | None = None,
     ) -> Tensor:
+        """tokens (B, 26, C) -> tokens (B, 26, C).
+
+        scales: the maps as (B, H W, C) each. window_features (B, 24, 4 r^2, C): the map around each projected joint;
+        offset (B, 24, 4 r^2, 2): where its pixels are, relative to the joint, in units of r pixels. masked (B, 24):
+        joints that get no image features.
+        """
         attended = self.multi_scale(tokens, scales)
         near = self.window(tokens[:, :NUM_JOINTS], window_features, offset)
         joints = (attended[:, :NUM_JOINTS] + near) / 2

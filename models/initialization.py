@@ -1,7 +1,7 @@
 """Initial weights of a graph transformer block, those of the published code (SMPLer, Xu et al., TPAMI 2024).
 
-Small weights keep the tokens small, so that Adam at 2e-4 without warm-up does not lose the first estimate's rotations
-within a few steps, as it does from PyTorch's defaults.
+Small weights keep the tokens small, so that Adam at 2e-4 without warm-up keeps the rotations of the first estimate.
+From PyTorch's default weights, their error grows within a few steps.
 """
 
 import torch

@@ -80,10 +80,12 @@ class Predictor:
 
     @cached_property
     def weights(self) -> np.ndarray:
+        """Skinning weights (V, 24) float64: the share of each joint in each vertex."""
         return self.body.weights.cpu().double().numpy()
 
     @cached_property
     def colors(self) -> np.ndarray:
+        """A colour (V, 3) uint8 sRGB for each vertex, by body part."""
         return part_colors(self.weights)
 
     def __call__(
@@ -105,13 +107,16 @@ class Predictor:
         return self.reconstruct([image], [detections], [self.focal(image, path, focal)])[0]
 
     def focal(self, image: np.ndarray, path: str | os.PathLike | None = None, given: float | None = None) -> Focal:
-        """Focal length of a photograph: the given one, else that of its EXIF data, else twice the image diagonal."""
+        """Focal length in pixels of an image (H, W, 3): given, else from EXIF data, else twice the image diagonal."""
         if given is not None:
             return Focal(float(given), "given")
         return default_focal(*image.shape[:2]) if path is None else read_focal(path, *image.shape[:2])
 
     def find(self, image: np.ndarray, boxes: list[Box] = (), max_people: int = 1) -> list[Detection]:
-        """The people in `boxes`; without boxes those that are detected; without detections the whole image as one."""
+        """The people in an image (H, W, 3) uint8 RGB: in `boxes`, each x, y, width, height in pixels.
+
+        Without boxes, those that are detected; without detections, the whole image as one person.
+        """
         for box in boxes:
             check_bbox(box, image)
         if boxes:
@@ -123,14 +128,18 @@ class Predictor:
         return [Detection(whole, Crop.around(whole, margin=1), None)]
 
     def detection(self, bbox: Box, score: float | None = None) -> Detection:
-        """A person in a box, with the crop for the network."""
+        """A person in a box x, y, width, height in pixels, with the crop for the network."""
         return Detection(bbox, Crop.around(bbox), score)
 
     @torch.inference_mode()
     def reconstruct(
         self, images: list[np.ndarray], detections: list[list[Detection]], focals: list[Focal] | None = None
     ) -> list[list[Person]]:
-        """The people of several images in common batches; detections and focals: one entry per image."""
+        """The people of several images, in common batches.
+
+        images: (H, W, 3) uint8 RGB each. detections: of each image, as `find` gives them. focals: of each image, as
+        `focal` gives them.
+        """
         focals = focals or [self.focal(image) for image in images]
         where = [(i, detection) for i, several in enumerate(detections) for detection in several]
         people = [[] for _ in images]
@@ -141,7 +150,8 @@ class Predictor:
             output = {name: value.float().cpu() for name, value in output.items()}
             if not all(value.isfinite().all() for value in output.values()):
                 raise UserError(
-                    "the output of the network is not finite: the checkpoint is damaged or its training diverged"
+                    "the output of the network is not finite: the checkpoint is damaged or its training diverged; "
+                    "use another one"
                 )
             output["height"] = self.body.standing_height(output["pred_betas"].to(self.device)).cpu()
             halves = [None] * len(batch)

@@ -43,6 +43,7 @@ class IterativeRegressor(nn.Module):
         self.register_load_state_dict_pre_hook(_keep_mean_params_if_absent)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """feature (B, F) -> joint rotations (B, 24, 3, 3), betas (B, 10), weak-perspective camera (B, 3): s, tx, ty."""
         batch = feature.shape[0]
         pose6d = self.init_pose6d.expand(batch, -1)
         betas = self.init_betas.expand(batch, -1)

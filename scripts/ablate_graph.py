@@ -5,6 +5,8 @@
     python scripts/ablate_graph.py --output logs/ablation --features data/people --test data/val
     python scripts/ablate_graph.py --output logs/ablation --report
 
+docs/ablation.md has all commands of the published experiment, with more people and more tests.
+
 A run trains one variant on one share of the people with one seed, as main.py does. A finished run is a record
 NAME.json with its weights (NAME.safetensors) and its estimates (NAME.TEST.npz). Run the command again to do what is
 missing: an interrupted run is resumed from its checkpoint. Several processes with the same --output share the runs.

@@ -3,7 +3,7 @@
     python scripts/build_coco_dataset.py --images train2017 --annotations person_keypoints_train2017.json
         --fits MSCOCO_train_SMPL_NeuralAnnot.json --output DATA_ROOT                (one line)
     python scripts/build_coco_dataset.py --images train2014 --fits COCO2014-All-ver01.json --output DATA_ROOT
-    python scripts/build_coco_dataset.py --images train2014 --fits coco2014part_cliffGT.npz --output DATA_ROOT
+    python scripts/build_coco_dataset.py --images coco --fits coco2014part_cliffGT.npz --output DATA_ROOT
 
 Fits by NeuralAnnot or SMPLify (coco_smplify_train.json) need --annotations; those of EFT (.json) and CLIFF (.npz)
 do not. Pictures of 2014 are also found under their names of 2017.

@@ -136,7 +136,7 @@ def main():
     )
     args = parser.parse_args()
     if args.turned > 1:
-        raise UserError(f"--turned {args.turned:g} is above 1")
+        raise UserError(f"--turned {args.turned:g} is above 1: give a share from 0 to 1")
     if args.pose2sim and args.photos:
         raise UserError("--pose2sim and --photos are two sets: give one of them, each with its own --output")
     if args.occlude and (args.pose2sim or args.photos or args.split == "train"):

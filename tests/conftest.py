@@ -1,9 +1,14 @@
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from utils.paths import ROOT
+
+# a busy machine may take long for an example
+hypothesis.settings.register_profile("no_deadline", deadline=None)
+hypothesis.settings.load_profile("no_deadline")
 
 # a shell that starts the tests in the background has them ignore Ctrl-C, and so would every process they start
 signal.signal(signal.SIGINT, signal.default_int_handler)

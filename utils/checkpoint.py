@@ -2,8 +2,9 @@
 
 A checkpoint is a dict: `model` (state dict), `config` (what rebuilds the network: models.build.config_from_args), and,
 to go on training, all that `RunState` of utils/train needs. Where weights were averaged, `ema` has the averages, which
-are what everyone but the training that goes on wants, and `num_averaged` their number of steps. A .safetensors file
-holds the weights, and the config as JSON; its matrices may be 8-bit numbers with one scale a row (`to_eight_bits`).
+evaluation and export use, and `num_averaged` their number of steps; `model` has those that training resumes from. A
+.safetensors file holds the weights, and the config as JSON; its matrices may be 8-bit numbers with one scale a row
+(`to_eight_bits`).
 """
 
 import json
@@ -22,6 +23,7 @@ from utils.process import print_once
 from utils.safe_load.limits import check_torch_file
 
 CONVERT = "python scripts/convert_smpler_checkpoint.py --input OLD.pt --output NEW.pt"
+SAME_FLAGS = "give a checkpoint trained with the same network flags (its options.json has them)"
 # what DataParallel and torch.compile add to names of tensors
 WRAPPER_KEY = re.compile(r"^(module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
 # what SMPLer calls things and we do not
@@ -130,7 +132,10 @@ def read_checkpoint(path: str | Path) -> dict:
     except Exception as error:  # damaged files fail in a dozen ways, none of which a user needs to know
         raise UserError(_why_unreadable(path, error)) from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is not a checkpoint: it holds a {type(content).__name__}, not a dict of tensors")
+        raise UserError(
+            f"{path} is not a checkpoint: it holds a {type(content).__name__}, not a dict of tensors; "
+            "give a file of main.py or scripts/export_weights.py"
+        )
     return content
 
 
@@ -164,9 +169,8 @@ def load_model_weights(model: nn.Module, path: str | Path, expected_config: dict
 
     expected_config is the network's own. A backbone checkpoint may start an SMPL-Pose network, and one without a graph
     may start one with a graph (which does nothing before it learns), and one of a frozen backbone may start one whose
-    upper stages learn: then, and only then, are tensors left as they are,
-    and named in `new`. A checkpoint may leave out a frozen MoveNet, and says so in its config: the network has it from
-    a file of its own. UserError says what does not fit, and leaves nothing to chance.
+    upper stages learn. Only then are tensors left as they are, and listed in `new`. A checkpoint may leave out a frozen
+    MoveNet if its config says so: the network has it from a file of its own. UserError if anything else does not fit.
     """
     content = load_checkpoint(path)
     state, config = content.get("ema", content["model"]), content["config"]
@@ -184,14 +188,16 @@ def load_model_weights(model: nn.Module, path: str | Path, expected_config: dict
     if misfits:
         theirs, ours = (tuple(tensors[misfits[0]].shape) for tensors in (state, own))
         raise UserError(
-            f"{path} does not fit: {len(misfits)} tensors of another shape, first {misfits[0]}: {theirs}, here {ours}"
+            f"{path} does not fit: {len(misfits)} tensors of another shape, first {misfits[0]}: {theirs}, here {ours}; "
+            f"{SAME_FLAGS}"
         )
     # copying would round, or drop the imaginary part, with at most a warning
     misfits = [key for key, value in state.items() if key in own and _kind(value) != _kind(own[key])]
     if misfits:
         theirs, ours = (str(tensors[misfits[0]].dtype).removeprefix("torch.") for tensors in (state, own))
         raise UserError(
-            f"{path} does not fit: {len(misfits)} tensors of another type, first {misfits[0]}: {theirs}, here {ours}"
+            f"{path} does not fit: {len(misfits)} tensors of another type, first {misfits[0]}: {theirs}, here {ours}; "
+            f"{SAME_FLAGS}"
         )
     if damaged := not_finite(state):
         raise UserError(
@@ -204,7 +210,7 @@ def load_model_weights(model: nn.Module, path: str | Path, expected_config: dict
     missing = [key for key in result.missing_keys if key not in new and not key.startswith(at_hand)]
     for what, keys in (("missing", missing), ("unknown", result.unexpected_keys)):
         if keys:
-            raise UserError(f"{path} does not fit: {len(keys)} tensors {what}, first {keys[0]}; another version?")
+            raise UserError(f"{path} does not fit: {len(keys)} tensors {what}, first {keys[0]}; {SAME_FLAGS}")
     return {**content, "new": new}
 
 

@@ -113,4 +113,4 @@ def check_bbox(bbox: Box, image: np.ndarray):
     if not (np.isfinite(bbox).all() and width > 0 and height > 0):
         raise UserError(f"bbox {bbox} is not a box: give x,y,width,height in pixels, width and height above 0")
     if x >= columns or y >= rows or x + width <= 0 or y + height <= 0:
-        raise UserError(f"bbox {bbox} is outside the picture of {columns} x {rows} pixels")
+        raise UserError(f"bbox {bbox} is outside the picture of {columns} x {rows} pixels: give one inside")

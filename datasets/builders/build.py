@@ -92,7 +92,10 @@ def build_set(
                 bar.update(unit.rows)
         if growing.count == 0:
             first = growing.discard()
-            raise UserError(f"{yaml_file} is not written, as no entry gives a row; the first: {first}")
+            raise UserError(
+                f"{yaml_file} is not written, because no entry gives a row; the first: {first}; "
+                "check that paths and flags fit this release (docs/data.md)"
+            )
         growing.finish(note)
     report = _read_report(yaml_file, bodies, reader)
     if options.sheet_rows:

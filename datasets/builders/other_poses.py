@@ -1,4 +1,4 @@
-"""What if the pose parameters meant something else? Errors of the body that they would give then."""
+"""Errors of the body under other conventions of its pose parameters."""
 
 import numpy as np
 from scipy.spatial.transform import Rotation

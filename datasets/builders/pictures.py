@@ -61,7 +61,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 def locate(folder: Path, name: str) -> Path:
     """Where a picture lies below `folder`: as named, without its first folder, or, for COCO 2014, under its 2017 name.
 
-    The last candidate if none is there; reading it tells so.
+    The path as named if there is none, so that reading it names the missing file.
     """
     name = name.replace("\\", "/").lstrip("/")
     last = name.rsplit("/", 1)[-1]

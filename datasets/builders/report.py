@@ -67,7 +67,7 @@ class Report:
         }
 
     def lines(self) -> list[str]:
-        """The same for people."""
+        """The report as lines of text."""
         content = self.as_dict()
         genders = ", ".join(f"{count} {gender}" for gender, count in content["genders"].items())
         lines = [f"{content['rows']} rows ({genders}), {content['with_body']} with a body"]

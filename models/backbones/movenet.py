@@ -66,7 +66,7 @@ class MoveNetBackbone(nn.Module):
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)
     def forward(self, image: Tensor) -> Features:
-        """Always in float32: in bfloat16 MoveNet confuses some limbs, which moves estimates by decimetres."""
+        """Always in float32: bfloat16 displaces some keypoints, which moves estimates by decimetres."""
         parts, keypoints = self.detect(image)
         if self.upper is not None:
             parts |= self.upper(parts["trunk8"])

@@ -1,7 +1,7 @@
 """People whom the picture's edge cuts at the waist: the visible half keeps its fit, the other one gets a rest pose.
 
-A network trained on whole people folds the whole body into the picture: of legs alone it makes a body bent double. Here
-the half beyond the edge is straight, and the visible one is fitted again.
+A network trained on whole people places the hidden half inside the picture, with the body bent forward. Here the half
+beyond the edge is straight, and the visible one is fitted again.
 """
 
 import math

@@ -140,7 +140,9 @@ def predict(
     own = {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}
     states = [state for state in gather_states({"key": keys, **own}) if state["key"]]
     if not states:
-        raise UserError("no sample of the evaluation set could be read")
+        raise UserError(
+            "no sample of the evaluation set could be read; find out why with python scripts/check_dataset.py"
+        )
     columns = {name: torch.cat([state[name] for state in states]) for name in states[0] if name != "key"}
     order = columns["index"].argsort()
     arrays = {name: column[order].numpy() for name, column in columns.items()}

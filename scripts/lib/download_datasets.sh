@@ -15,7 +15,7 @@ say() { printf '%s\n' "$*" >&2; }
 
 explain_alternatives() {
     if [[ -z ${SMPL_POSE_MIRROR:-} ]]; then
-        say "The host of the METRO release ($release) has refused public access since 2025 (HTTP 409)."
+        say "The host of the METRO release ($release) refuses public access (HTTP 409)."
     else
         say "The mirror is SMPL_POSE_MIRROR=${SMPL_POSE_MIRROR%%\?*}; it needs a file NAME.tar for every set."
     fi

@@ -101,7 +101,7 @@ def test_a_positive_rotation_is_counter_clockwise():
 
 
 @given(changes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_matrix_is_a_similarity_that_keeps_the_center(change):
     flip, rotation, scale, center = change
     matrix = crop_matrix(center, scale, rotation, flip)
@@ -113,7 +113,7 @@ def test_the_matrix_is_a_similarity_that_keeps_the_center(change):
 
 
 @given(changes, st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_2d_and_3d_keypoints_move_together(change, seed):
     """Under an orthographic camera the moved 3D keypoints project onto the moved 2D ones."""
     flip, rotation, scale, center = change

@@ -42,7 +42,7 @@ def tsv(tmp_path):
 
 
 @given(st.lists(st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"")), max_size=30), st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_offsets_of_lines(tmp_path_factory, lines, newline_at_end):
     path = tmp_path_factory.mktemp("offsets") / "a.tsv"
     content = b"\n".join(lines) + (b"\n" if newline_at_end and lines else b"")

@@ -117,7 +117,7 @@ def test_a_visitor(tab, site, tmp_path):
     tab.set_input_files("input[type=file]", tmp_path / "bad.png")
     tab.get_by_text("bad").first.wait_for()
     button.click()
-    alert = tab.get_by_role("alert").filter(has_text="Sorry")
+    alert = tab.get_by_role("alert").filter(has_text="Error")
     alert.wait_for()
     assert "bad.png is not a picture" in alert.inner_text()
     wait_until(lambda: str(folder) not in unescape(tab.content()))
@@ -167,7 +167,7 @@ def test_a_known_height_and_feet_on_the_ground(tab, site, tmp_path):
     tab.get_by_text(re.compile(r"camera .* above the floor")).wait_for()  # with no height given
     height.fill("900")
     button.click()
-    alert = tab.get_by_role("alert").filter(has_text="Sorry")
+    alert = tab.get_by_role("alert").filter(has_text="Error")
     alert.wait_for()
     assert "a height of 900 cm is not one of 40 to 280 cm" in alert.inner_text()
     height.fill("150")

@@ -247,7 +247,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=50) | json_values.map(json.dumps))
 def test_the_parser_refuses_in_one_way(text):
     for task in (BALANCE, DESCRIPTION):

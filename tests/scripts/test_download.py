@@ -389,7 +389,7 @@ def test_the_release_host_says_no(mirror, tmp_path):
     assert listing(folder) == set()
     for words in (
         "409",
-        "refused public access since 2025",
+        "refuses public access",
         "SMPL_POSE_MIRROR",
         "make_synthetic_data.py",
         "--data_root",

@@ -57,4 +57,4 @@ def test_files_that_are_no_films_are_told_by_name(tmp_path):
     ],
 )
 def test_an_error_is_one_sentence_without_folders(message, shown):
-    assert alert(message) == f"<p role='alert'>Sorry: {shown}.</p>"
+    assert alert(message) == f"<p role='alert'>Error: {shown}.</p>"

@@ -46,7 +46,7 @@ def get_demo_parser() -> Parser:
         type=number(int, 1, below=1001),
         default=1,
         metavar="N",
-        help="most prominent first (default: %(default)s)",
+        help="largest number of people, the most prominent first (default: %(default)s)",
     )
     source.add_argument("--bbox", type=parse_bbox, metavar="x,y,w,h", help="box of the person, pixels")
     source.add_argument(
@@ -56,7 +56,7 @@ def get_demo_parser() -> Parser:
         "--focal",
         type=number(float, 1, below=10_000_000),
         metavar="PIXELS",
-        help="default: from EXIF, else twice the diagonal",
+        help="focal length of the camera (default: from EXIF, else twice the diagonal)",
     )
 
     out = parser.add_argument_group("output")
@@ -70,7 +70,7 @@ def get_demo_parser() -> Parser:
     )
     out.add_argument("--save_obj", action="store_true", help="the same as --save obj")
     out.add_argument("--html", action="store_true", help="the same as --save html: an interactive view in one file")
-    out.add_argument("--renderer", choices=BACKENDS, default="warp")
+    out.add_argument("--renderer", choices=BACKENDS, default="warp", help="renderer (default: %(default)s)")
     out.add_argument(
         "--smooth",
         type=number(float, 0, below=60),
@@ -106,7 +106,9 @@ def get_demo_parser() -> Parser:
     )
 
     page = parser.add_argument_group("web page")
-    page.add_argument("--serve", action="store_true", help="start a web page for uploading photographs")
+    page.add_argument(
+        "--serve", action="store_true", help="start a web page for photographs, films and webcam pictures"
+    )
     page.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this computer)")
     page.add_argument("--port", type=number(int, 0, below=65_536), default=7860, help="default: %(default)s")
 
@@ -159,7 +161,7 @@ def parse_demo_args(arguments: list[str] | None = None) -> argparse.Namespace:
         raise UserError("--serve gets its pictures from the web page: remove --img_path and --webcam")
     args.placing = Placing(args.place, args.tilt, args.height, args.same_floor)
     if args.tilt is not None and not args.placing.floor_needed:
-        raise UserError("--tilt is that of a floor: add --place ground or --same_floor")
+        raise UserError("--tilt is the tilt to a floor, and there is none: add --place ground or --same_floor")
     if args.bbox and args.boxes:
         raise UserError("--bbox and --boxes both give boxes: use one of them")
     return args

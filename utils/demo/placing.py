@@ -14,8 +14,11 @@ PLACES = ("camera", "origin", "ground")
 
 
 class Placing(NamedTuple):
-    """What was asked for. place: of PLACES, None: as each kind of file has always been; tilt: degrees; heights: metres,
-    of everybody or of the first person; same_floor: None stands for: if the place is ground."""
+    """Choices of the user.
+
+    place: one of PLACES; None: the default of each kind of file (docs/demo.md, Coordinates). tilt: degrees. heights:
+    metres, of everybody or of the first person. same_floor: None: if the place is ground.
+    """
 
     place: str | None = None
     tilt: float | None = None

@@ -28,7 +28,7 @@ MAX_PEOPLE = 5
 WAITING = 16  # requests in line; more get an error
 POLL = 0.4  # seconds between two looks at a job
 PLACES = {
-    "as usual": None,
+    "default": None,
     "before the camera": "camera",
     "at their own origin": "origin",
     "feet on the ground": "ground",
@@ -216,4 +216,4 @@ def describe(job: Job, jobs: Jobs) -> tuple[str, str]:
 def alert(message: object) -> str:
     """An error as HTML; what is left of the server's paths goes."""
     text = re.sub(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][^\\/\s:;,]+)+(?=[\\/])[\\/]", "", str(message))
-    return f"<p role='alert'>Sorry: {html.escape(text)}.</p>"
+    return f"<p role='alert'>Error: {html.escape(text)}.</p>"

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from utils.detect.facing import consistent
 
-FILL = 2.0  # seconds of a gap that is filled; beyond that, where the person was is anybody's guess
+FILL = 2.0  # seconds of a gap that is filled; in longer ones the motion is unknown
 DEPTH = 3.0  # the scale, whose reciprocal is the depth, is smoothed over so many times the width
 REACH = 3.0  # widths of the Gaussian beyond which frames have no weight
 

@@ -145,7 +145,7 @@ class Tracker:
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes (x, y, width, height)."""
+    """Intersection over union, 0 to 1, of two boxes (4,): x, y, width, height in the same unit."""
     a, b = np.asarray(a, float), np.asarray(b, float)
     inside = np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2])
     shared = inside.clip(0).prod()

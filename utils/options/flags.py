@@ -160,9 +160,9 @@ def get_args_parser() -> argparse.ArgumentParser:
     network.add_argument("--num_transformers", type=positive, default=3, help="graph transformer blocks")
     help_text = "dropout of the graph transformer (default: %(default)s)"
     network.add_argument("--dropout", type=share, default=0.1, help=help_text)
-    help_text = "share of the joints that read nothing of the image in training (default: %(default)s)"
+    help_text = "share of the joints whose tokens get no image features in training (default: %(default)s)"
     network.add_argument("--mask_joints", type=share, default=0.0, help=help_text)
-    help_text = "dropout of the regressor (default: 0.5 for HRNet, 0.1 for MoveNet)"
+    help_text = "dropout of the regressor (default: 0.1 for MoveNet, else 0.5)"
     network.add_argument("--regressor_dropout", type=share, help=help_text)
     network.add_argument(
         "--graph",

@@ -68,7 +68,7 @@ def to_flags(options: dict, parser: argparse.ArgumentParser, source: str) -> lis
         elif action.nargs == 0:
             words += [flag] if value else []
         elif isinstance(value, list) != (action.nargs is not None):
-            raise UserError(f"{source}: {name} is {value!r:.50}, which is no value of {flag}")
+            raise UserError(f"{source}: {name} is {value!r:.50}, which is no value of {flag}: correct or remove it")
         elif isinstance(value, list):
             words += [flag, *map(str, value)]
         else:

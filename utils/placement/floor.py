@@ -3,8 +3,8 @@
 One photograph gives no sizes: somebody twice as tall and twice as far away looks the same. A common floor ties the
 sizes together: whoever is made smaller about the camera by a factor comes nearer, and the feet come up to the floor.
 
-`fit_floor` finds the most probable camera. It knows that people stand in balance, that most of them have about the size
-that the network estimates (some, such as children, do not), and how people hold cameras.
+`fit_floor` finds the most probable camera. Its priors: people stand in balance; most of them have about the size
+that the network estimates (some, such as children, do not); cameras have a usual height and tilt.
 """
 
 import itertools

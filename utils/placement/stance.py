@@ -48,7 +48,7 @@ class Stance(NamedTuple):
     legs: float  # length of a straight leg from hip to ankle
 
     def scaled(self, factor: float) -> "Stance":
-        """The body grown about the camera."""
+        """The body scaled about the centre of the camera."""
         sizes = {name: factor * getattr(self, name) for name in ("outline", "centre", "feet", "legs")}
         return self._replace(**sizes)
 

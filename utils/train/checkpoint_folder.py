@@ -88,7 +88,8 @@ class CheckpointFolder:
     def require_saved(self):
         """UserError on all ranks if the last state of the run could not be written."""
         if any_rank(self.failed is not None)[0]:
-            raise UserError(f"the last state of this run is not saved: {self.failed or 'see the warning of rank 0'}")
+            reason = self.failed or "see the warning of rank 0"
+            raise UserError(f"the last state of this run is not saved: {reason}; then resume with --auto_load 1")
 
     def resume_from(self, path: Path | None):
         """Remember that this checkpoint exists already; delete temporary files of killed runs."""

@@ -1,4 +1,4 @@
-"""The npz files that SPIN began, and what grew out of them: CLIFF, 4D-Humans' evaluation, CameraHMR, GraphCMR.
+"""npz files in the layout of SPIN and its extensions: CLIFF, 4D-Humans' evaluation, CameraHMR, GraphCMR.
 
 All have imgname, center and scale, one entry per person. What else is there is used: pose (or pose_cam, body_pose),
 shape (or betas), has_smpl (has_body_pose), gender, part, openpose, S, body_ and extra_keypoints_2d and _3d, gtkps;
