@@ -51,8 +51,8 @@ if [ -z "${START:-}" ]; then
     # 1. MoveNet is frozen
     cache_people "$cache" "$people" --turned 0
     train movenet_s "$name" "$cache" "$people" --num_epochs="$epochs"
-    # 2. the first round
+    # 2. round 1
     upper_round _upper1 "logs/$name/checkpoints/epoch_***.pt" 1 "${UPPER_PEOPLE:-7500}" "$start"
 fi
-# 3. the second round, with losses of the angles of root and bones
+# 3. round 2, with losses of the angles of root and bones
 upper_round _upper "$start" "${UPPER_SEED:-3}" "${UPPER_PEOPLE:-20000}" "$output" --w_orient=10 --w_bones=20
