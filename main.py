@@ -69,14 +69,13 @@ def run(args: Namespace, device: torch.device):
     """Build the network and load its weights, then evaluate or train."""
     seed_everything(args.seed)
     args.precision = from_rank_zero(choose_precision(args.precision, device))
-    if args.load_checkpoint:
-        take_choices(args, load_checkpoint(find_checkpoint(args.load_checkpoint))["config"])
+    checkpoints = CheckpointFolder(args.log_root / args.exp_name / "checkpoints", args.keep_last)
+    newest = checkpoints.newest_intact() if any_rank(args.auto_load)[0] else None
+    if newest or args.load_checkpoint:
+        take_choices(args, load_checkpoint(newest or find_checkpoint(args.load_checkpoint))["config"])
     model, criterion = build_model(args)
     body = model.body_model
     print_once(f"body {_body(body)}; keypoint regressor {name_keypoint_regressor(args, body)}")
-
-    checkpoints = CheckpointFolder(args.log_root / args.exp_name / "checkpoints", args.keep_last)
-    newest = checkpoints.newest_intact() if any_rank(args.auto_load)[0] else None
     checkpoint = load_weights(model, newest or args.load_checkpoint, config_from_args(args, body))
     model, criterion = model.to(device), criterion.to(device)
     if args.eval_only:
@@ -95,8 +94,11 @@ def evaluate_only(args: Namespace, model: nn.Module, criterion: Criterion, check
         raise UserError("the checkpoint has no trained transformer: evaluate it with --model_type backbone")
     network = evaluation.inference_network(model, device, args.precision, *refinements(args))
     loader, protocol = make_loader(args, "val"), args.protocol
-    found = evaluation.predict(network, criterion, loader, device, BadRowLog(None), protocol=protocol)
-    report = evaluation.report_on(found, args.save_predictions, args.group_by, args.data_mode)
+    with loader_errors():
+        found = evaluation.predict(network, criterion, loader, device, BadRowLog(None), protocol=protocol)
+    report = evaluation.report_on(
+        found, args.save_predictions, args.group_by, None if args.val_yaml else args.data_mode
+    )
     report_metrics(report, describe_protocol(args, criterion), args.metrics_json)
 
 
@@ -196,6 +198,7 @@ def finish_epoch(run: TrainingRun) -> bool:
     saved = last or (state.epoch + 1) % args.save_epochs == 0
     if saved:
         run.save()
+        saved = run.checkpoints.failed is None
     update = state.update
     record = {"epoch": state.epoch, "lr": update.optimizer.param_groups[0]["lr"], "train": state.mean_losses()}
     record |= {"train_seconds": time.perf_counter() - started, "saved": saved}
@@ -272,7 +275,7 @@ def add_gradient(model, criterion, batch: dict, update: Update, device: torch.de
         with without_gradient_sync(model, number < len(parts)):
             with autocast(device, args.precision):
                 outputs = model(network_input(part), all_stages=criterion.stage_weights is not None)
-            own = criterion(outputs, part)
+            own = criterion(outputs, part, whole=batch if len(parts) > 1 else None)
             update.backward(own, share)
         losses = {name: losses.get(name, 0) + share * loss.detach() for name, loss in own.items()}
     return losses, part, outputs

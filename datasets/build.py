@@ -72,7 +72,7 @@ def _build_dataset(args: Namespace, split: str) -> Dataset:
         augment=train and not args.no_augment,
         seed=args.seed if train else 0,
         root=None if args.allow_outside_paths else root.absolute(),
-        with_smpl_joints=args.data_mode == "emdb",
+        with_smpl_joints=args.data_mode == "emdb" and not train,
         with_gender=_with_gender(args, train),
     )
 
@@ -84,8 +84,8 @@ def _with_gender(args: Namespace, train: bool) -> bool:
 
 def _mixture(args: Namespace, chosen: list[str], train: bool) -> Mixture:
     seed = args.seed if train else 0
-    options = {"augment": train and not args.no_augment, "seed": seed, "with_smpl_joints": args.data_mode == "emdb"}
-    options["with_gender"] = _with_gender(args, train)
+    options = {"augment": train and not args.no_augment, "seed": seed, "with_gender": _with_gender(args, train)}
+    options["with_smpl_joints"] = args.data_mode == "emdb" and not train
     root = {"root": None} if args.allow_outside_paths else {}
     files, weights = zip(*map(split_weight, chosen), strict=True)
     return Mixture([HumanMeshDataset(file, **options, **root) for file in files], weights, seed)
@@ -104,7 +104,9 @@ def describe_data(args: Namespace) -> str:
 def describe_labels(args: Namespace) -> dict[str, str]:
     """The note on the labels of the evaluation set, for the evaluation protocol; {} if there is nothing
     to note."""
-    if args.val_yaml:
+    if args.overfit:
+        files = []
+    elif args.val_yaml:
         files = [split_weight(text)[0] for text in args.val_yaml]
     else:
         file = FILES.get(args.data_mode, {}).get("val")

@@ -50,7 +50,7 @@ def decode_for_crop(encoded: bytes, density: float, where: str = "image") -> tup
 
 def _decode(encoded: bytes, reduction: int, channels: str, where: str) -> tuple[np.ndarray, int]:
     header = read_header(encoded, where)
-    if header.is_jpeg and not _is_whole(encoded):
+    if header.is_jpeg and not is_whole(encoded):
         raise RowError(f"{where}: the JPEG is cut short; {REMEDY}")
     if header.is_jpeg and header.is_upright:
         height, width = (-(-side // reduction) for side in (header.height, header.width))
@@ -69,7 +69,7 @@ def _decode(encoded: bytes, reduction: int, channels: str, where: str) -> tuple[
     return image, 1
 
 
-def _is_whole(jpeg: bytes) -> bool:
+def is_whole(jpeg: bytes) -> bool:
     """Whether a JPEG is complete; decoders fill the missing part of a truncated one with grey. Image data never contain
     an end marker, so that in a complete file the last end marker follows the last start of scan."""
     return jpeg.endswith(b"\xff\xd9") or jpeg.rfind(b"\xff\xd9") > jpeg.rfind(b"\xff\xda")

@@ -52,7 +52,10 @@ def write_shard(path: Path, features: dict[str, Tensor], labels: dict[str, Tenso
     tensors |= {name: labels[name].bool() for name in FLAGS if name in labels}
     with atomic_path(path) as temporary:
         metadata = {"version": str(VERSION), "provenance": json.dumps(provenance)}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+        except SafetensorError as error:  # how it reports a full disk
+            raise UserError(f"cannot write {path}: {error}; check the folder and the disk") from error
 
 
 class FeatureCache(Dataset):

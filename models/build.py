@@ -107,7 +107,7 @@ def build_network(
     dropout: of the graph transformer. regressor_dropout: of the regressor, None for the backbone's usual one.
     loss_vertices: vertices of the body in training, 0 for all. mask_joints: share of masked joints in training.
     """
-    body_model = load_body_model(find_body(smpl_path))
+    body_model = load_body_model(find_body(smpl_path, data_mode))
     regressor_path = find_keypoint_regressor(keypoint_regressor, data_mode, body_model)
     joint_regressor = load_keypoint_regressor(regressor_path, body_model)
     backbone = build_backbone(config, backbone_weights)
@@ -193,10 +193,15 @@ def align_corners(args: Namespace) -> bool:
     return backbone_kind(args.backbone).align_corners if args.align_corners is None else bool(args.align_corners)
 
 
-def find_body(smpl_path: str | PathLike | None = None) -> Path:
-    """The given file, else the licensed body if it is in its usual place, else the open one."""
+def find_body(smpl_path: str | PathLike | None = None, data_mode: str | None = None) -> Path:
+    """The given file, else the licensed body if it is in its usual place, else the open one.
+
+    Synthetic people have labels of the open body: for them the licensed body is not looked for.
+    """
     if smpl_path:
         return Path(smpl_path)
+    if data_mode == "synthetic":
+        return OPEN_BODY
     return find_file(META_DATA, LICENSED_BODIES) or OPEN_BODY
 
 

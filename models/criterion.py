@@ -68,14 +68,21 @@ class Criterion(nn.Module):
         pelvis = None if subsampled is None else regressor[J17_PELVIS]
         self.register_buffer("subsampled_pelvis_regressor", pelvis, persistent=False)
 
-    def forward(self, outputs: dict, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """-> scalars: `loss` to be minimised, and the unweighted losses of the last stage."""
+    def forward(
+        self, outputs: dict, batch: dict[str, Tensor], whole: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """-> scalars: `loss` to be minimised, and the unweighted losses of the last stage.
+
+        whole: the batch that `batch` is a part of. The mean over the parts, weighted by their numbers of samples, is
+        then the loss of the whole batch, also where the parts have different numbers of labelled samples.
+        """
         targets = self.targets(batch)
+        counts = _count_labelled(targets, whole)
         if self.stage_weights is None:
-            losses = self._losses(outputs, targets)
+            losses = self._losses(outputs, targets, counts)
             loss = self._weigh(losses)
         else:
-            stages = [self._losses(stage, targets) for stage in (*outputs["aux_outputs"], outputs)]
+            stages = [self._losses(stage, targets, counts) for stage in (*outputs["aux_outputs"], outputs)]
             pairs = zip(self.stage_weights, stages, strict=True)
             loss, losses = sum(weight * self._weigh(stage) for weight, stage in pairs), stages[-1]
         if "feature_distance" in outputs:
@@ -112,30 +119,39 @@ class Criterion(nn.Module):
     def _is_subsampled(self) -> bool:
         return self.training and self.subsampled_body is not None
 
-    def _losses(self, estimate: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _losses(
+        self, estimate: dict[str, Tensor], targets: dict[str, Tensor], counts: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        def mean_where(errors: Tensor, flag: str) -> Tensor:
+            """errors (B, ...) -> mean over all entries of the labelled samples, 0 without any.
+
+            By mask, not by index: selecting rows would synchronise with the GPU.
+            """
+            return (errors.flatten(1).mean(1) * targets[flag]).sum() / counts[flag]
+
         vertices = self.minus_pelvis(estimate["pred_vertices"].float())
         keypoints_3d, conf_3d = targets["keypoints_3d"].split((3, 1), dim=-1)
         keypoints_2d, conf_2d = targets["keypoints_2d"].split((2, 1), dim=-1)
         error_3d = _minus_hips(estimate["pred_keypoints_3d"].float()) - _minus_hips(keypoints_3d)
         losses = {
-            "vert": _mean_where((vertices - targets["vertices"]).abs(), targets["has_smpl"]),
-            "theta": _mean_where((estimate["pred_rotmat"].float() - targets["rotmat"]).abs(), targets["has_smpl"]),
+            "vert": mean_where((vertices - targets["vertices"]).abs(), "has_smpl"),
+            "theta": mean_where((estimate["pred_rotmat"].float() - targets["rotmat"]).abs(), "has_smpl"),
             "2dj": (conf_2d * self.keypoint_loss(estimate["pred_keypoints_2d"].float() - keypoints_2d)).mean(),
-            "3dj": _mean_where(conf_3d * self.keypoint_loss(error_3d), targets["has_keypoints_3d"]),
+            "3dj": mean_where(conf_3d * self.keypoint_loss(error_3d), "has_keypoints_3d"),
         }
         if "betas" in self.weights:
             error = (estimate["pred_betas"].float() - targets["betas"]).abs()
-            losses["betas"] = _mean_where(error, targets["has_smpl"])
+            losses["betas"] = mean_where(error, "has_smpl")
         if "orient" in self.weights:
             angle = rotation_angle(estimate["pred_rotmat"][:, 0].float(), targets["rotmat"][:, 0])
-            losses["orient"] = _mean_where(angle[:, None], targets["has_smpl"])
+            losses["orient"] = mean_where(angle[:, None], "has_smpl")
         if "bones" in self.weights:
             start, end = (self.bones[:, i] for i in (0, 1))
             directions = [
                 points[:, end] - points[:, start] for points in (estimate["pred_keypoints_3d"].float(), keypoints_3d)
             ]
             confidence = torch.minimum(conf_3d[:, start], conf_3d[:, end])[..., 0]
-            losses["bones"] = _mean_where(confidence * angle_between(*directions), targets["has_keypoints_3d"])
+            losses["bones"] = mean_where(confidence * angle_between(*directions), "has_keypoints_3d")
         return losses
 
     def _weigh(self, losses: dict[str, Tensor]) -> Tensor:
@@ -166,10 +182,12 @@ def _minus_hips(keypoints: Tensor) -> Tensor:
     return keypoints - (keypoints[:, R_HIP] + keypoints[:, L_HIP])[:, None] / 2
 
 
-def _mean_where(errors: Tensor, has_label: Tensor) -> Tensor:
-    """errors (B, ...), has_label (B,) bool -> mean over all entries of the labelled samples, 0 without any.
-
-    By mask, not by index: selecting rows would synchronise with the GPU.
-    """
-    per_sample = errors.flatten(1).mean(1)
-    return (per_sample * has_label).sum() / has_label.sum().clamp(min=1)
+def _count_labelled(targets: dict[str, Tensor], whole: dict[str, Tensor] | None) -> dict[str, Tensor]:
+    """Labelled samples by name of the label, at least 1; of a part, the whole batch's, in proportion to its samples."""
+    counts = {}
+    for flag in ("has_smpl", "has_keypoints_3d"):
+        labelled = targets[flag] if whole is None else whole[flag]
+        counts[flag] = labelled.sum().clamp(min=1)
+        if whole is not None:
+            counts[flag] = counts[flag] * (len(targets[flag]) / len(labelled))
+    return counts

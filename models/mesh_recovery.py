@@ -108,15 +108,14 @@ class MeshRecovery(nn.Module):
         pred_vertices (B, V, 3) and pred_joints (B, 24, 3), metres; pred_joints_2d (B, 24, 2) in [-1, 1];
         pred_keypoints_3d (B, 14, 3) metres and pred_keypoints_2d (B, 14, 2); aux_outputs: such dicts of the earlier
         stages, the first estimate first; detected_keypoints (B, 17, 3), if the backbone detects any, see `Features`;
-        feature_distance (B,), if features are given and upper stages of the backbone learn: mean square by which their
-        features differ from the given ones.
+        feature_distance (B,), in training if upper stages of the backbone learn: mean square by which their features
+        differ from those of the frozen network.
 
         all_stages=False leaves aux_outputs empty and computes only what the last estimate needs.
         """
-        features = self.features(image_or_features)
-        change = {}
-        if isinstance(image_or_features, Features) and features is not image_or_features:
-            change = {"feature_distance": distance(features, image_or_features)}
+        kept = self._kept_features(image_or_features)
+        features = self._relearn(kept)
+        change = {} if features is kept else {"feature_distance": distance(features, kept)}
         masked = {}
         if self.training and self.mask_joints:
             masked = {"masked": draw_masked(len(features.pooled), self.mask_joints, features.pooled.device)}
@@ -141,13 +140,19 @@ class MeshRecovery(nn.Module):
 
         Features of the frozen backbone are returned as they are, or as its upper stages that learn compute them.
         """
+        return self._relearn(self._kept_features(image_or_features))
+
+    def _kept_features(self, image_or_features: Tensor | Features) -> Features:
         if isinstance(image_or_features, Features):
-            frozen = image_or_features
-            return frozen if frozen.trunk8 is None else self.backbone.relearn(frozen)
+            return image_or_features
         output = self.backbone(image_or_features)
         if isinstance(output, Features):
-            return output
+            # only in training is there something left to learn from an image's features
+            return output if self.training else output._replace(trunk8=None)
         return Features(tuple(output), output[-1].mean((2, 3), dtype=torch.float32))
+
+    def _relearn(self, kept: Features) -> Features:
+        return kept if kept.trunk8 is None else self.backbone.relearn(kept)
 
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)

@@ -180,7 +180,7 @@ def main():
         "num_samples": args.num_samples,
         "lr": args.lr,
         "people": len(people),
-        "recipe": " ".join([*RECIPE, *args.main_flags]),
+        "recipe": shlex.join([*RECIPE, *args.main_flags]),
         "load_checkpoint": args.load_checkpoint,
         "align_corners": align_corners,
         "device": args.device,

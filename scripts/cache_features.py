@@ -93,8 +93,9 @@ def make_shards(numbers: list[int], folder: Path, open_people: Callable, provena
     """Write the missing shards. UserError if the existing shards are of other people."""
     for path in sorted(folder.glob("people_*.safetensors")):
         existing = read_provenance(path)
-        if different := [name for name in provenance if existing.get(name) != provenance[name]]:
-            raise UserError(f"{path} holds other people (--{different[0]} differs): choose another --output")
+        names = sorted((provenance.keys() | existing.keys()) - {"first"})
+        if different := [name for name in names if existing.get(name) != provenance.get(name)]:
+            raise UserError(f"{path} holds other people ({different[0]} differs): choose another --output")
     numbers = [number for number in numbers if not shard_path(folder, number).exists()]
     make = partial(make_shard, folder=folder, open_people=open_people, provenance=provenance)
     if num_workers == 1:
@@ -113,7 +114,10 @@ def main():
     parser = script_parser(__doc__)
     parser.add_argument("--output", type=output_folder, required=True, metavar="DIR", help="folder for the files")
     parser.add_argument(
-        "--num_samples", type=number(int, at_least=1), default=50_000, help="synthetic people (default: %(default)s)"
+        "--num_samples",
+        type=number(int, at_least=1),
+        default=50_000,
+        help=f"synthetic people, in files of {SHARD} (default: %(default)s)",
     )
     parser.add_argument("--split", choices=("train", "val", "test"), default="train", help="default: %(default)s")
     parser.add_argument(
@@ -144,12 +148,16 @@ def main():
     if args.pose2sim or args.photos:
         source = "pose2sim" if args.pose2sim else "photos"
         open_people = partial(open_pose2sim, args.pose2sim) if args.pose2sim else partial(AnnotatedPhotos, args.photos)
-        count, provenance = -(-len(open_people()) // SHARD), {"split": source}
+        size = len(open_people())
+        count = -(-size // SHARD)
+        folder = Path(args.pose2sim or args.photos).resolve()
+        provenance = {"split": source, "folder": str(folder), "people": size}
     else:
-        if args.num_samples < SHARD:
-            raise UserError(f"--num_samples {args.num_samples}: give at least {SHARD}, the people of one file")
         # complete files only, so that a larger --num_samples can add files
-        count, provenance = args.num_samples // SHARD, {"split": args.split, "seed": args.seed, "turned": args.turned}
+        count, provenance = (
+            -(-args.num_samples // SHARD),
+            {"split": args.split, "seed": args.seed, "turned": args.turned},
+        )
         open_people = partial(open_synthetic, args.split, args.seed, SHARD * count, args.assets, args.turned)
         if args.occlude:
             open_people = partial(open_occluded, args.split, args.seed, SHARD * count, args.assets, args.occlude)

@@ -100,6 +100,8 @@ def main():
         help="checkpoint to write",
     )
     args = parser.parse_args()
+    if args.output.resolve() == args.input.resolve():
+        raise UserError(f"--output {args.output} is the input: choose another name")
     checkpoint = read_checkpoint(args.input)
     state = convert_state(checkpoint.get("model", checkpoint))
     config = describe(state, num_vertices=6890, source=args.input)

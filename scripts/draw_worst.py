@@ -143,7 +143,7 @@ def evaluation_set(args: Namespace) -> Dataset:
 
 
 def load_painter(args: Namespace) -> Painter:
-    path = find_body(args.smpl_path)
+    path = find_body(args.smpl_path, args.data_mode)
     body = load_body_model(path)
     regressor = find_keypoint_regressor(args.keypoint_regressor, args.data_mode, body)
     regressor = load_keypoint_regressor(regressor, body)

@@ -17,7 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from models.build import build_network
 from models.movenet import load_movenet
 from utils.arguments import number, output_file, script_parser
-from utils.checkpoint import find_checkpoint, load_checkpoint, load_model_weights, to_eight_bits, write_checkpoint
+from utils.checkpoint import (
+    find_checkpoint,
+    load_checkpoint,
+    load_model_weights,
+    not_finite,
+    to_eight_bits,
+    write_checkpoint,
+)
 from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import make_folder
 from utils.network_config import complete_config
@@ -26,7 +33,7 @@ from utils.paths import MOVENET, OPEN_BODY
 
 def leave_out_known_backbone(state: dict, config: dict) -> tuple[dict, dict]:
     """Drop the tensors of the backbone if they equal those of the MoveNet file; `left_out` in the config records it."""
-    if config["backbone"] != "movenet":
+    if complete_config(config, "checkpoint").backbone != "movenet":
         return state, config
     known = {f"backbone.movenet.{key}": value for key, value in load_movenet(MOVENET).state_dict().items()}
     if any(key not in state or not torch.equal(state[key], value) for key, value in known.items()):
@@ -71,9 +78,15 @@ def main():
     args = parser.parse_args()
     if args.share > 1:
         raise UserError(f"--share {args.share:g} is above 1: give a share from 0 to 1")
-    make_folder(args.output.parent)
-    checkpoint = load_checkpoint(find_checkpoint(args.input))
+    source = find_checkpoint(args.input)
+    for path in (source, args.start and find_checkpoint(args.start)):
+        if path and path.resolve() == args.output.resolve():
+            raise UserError(f"--output {args.output} is an input, too: choose another name")
+    checkpoint = load_checkpoint(source)
     state = checkpoint.get("ema", checkpoint["model"])
+    if damaged := not_finite(state):
+        raise UserError(f"{source}: values of {damaged[0]} are not finite; use another checkpoint")
+    make_folder(args.output.parent)
     if args.start:
         state = average_with_start(state, checkpoint["config"], args.start, args.share)
     state, config = leave_out_known_backbone(state, checkpoint["config"])

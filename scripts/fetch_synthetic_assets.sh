@@ -21,8 +21,8 @@ fail() {
 
 while [ $# -gt 0 ]; do
   case $1 in
-    --only) groups=${2:?--only needs a list of groups}; shift 2 ;;
-    --output) output=${2:?--output needs a folder}; shift 2 ;;
+    --only) groups=${2:-}; [ -n "$groups" ] || fail "--only needs a list of groups; see --help"; shift 2 ;;
+    --output) output=${2:-}; [ -n "$output" ] || fail "--output needs a folder; see --help"; shift 2 ;;
     -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) fail "unknown option $1; see --help" ;;
   esac

@@ -20,6 +20,11 @@ people=${PEOPLE:-100000} epochs=${EPOCHS:-8} processes=${PROCESSES:-2} cache=${C
 upper_epochs=${UPPER_EPOCHS:-4} start=${START:-"logs/$name/first_round.safetensors"}
 assets=${ASSETS:-assets} output=${OUTPUT:-pretrained/smpl_pose_s.safetensors}
 
+if [ "$start" -ef "$output" ]; then
+    echo "error: OUTPUT is START, $start: choose another OUTPUT" >&2
+    exit 2
+fi
+
 # one thread a process; memory freed by one picture is kept for the next
 export OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 [ "$assets" = none ] || [ -d "$assets" ] || bash scripts/fetch_synthetic_assets.sh

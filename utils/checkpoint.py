@@ -151,8 +151,10 @@ def load_checkpoint(path: str | Path) -> dict:
             f"{path} is not an SMPL-Pose checkpoint: no 'model' with 'config' in it "
             "(HRNet weights alone belong into pretrained/hrnet, see --backbone_weights)"
         )
+    if "ema" in content and not _is_state(content["ema"]):
+        raise UserError(f"{path} is damaged: its averages of weights are not tensors by name; use another checkpoint")
     check_config(config, path)
-    averages = {"ema": unwrap_names(content["ema"], path)} if _is_state(content.get("ema")) else {}
+    averages = {"ema": unwrap_names(content["ema"], path)} if "ema" in content else {}
     return {**content, "model": unwrap_names(state, path), **averages}
 
 
@@ -220,6 +222,9 @@ def load_weights(model: nn.Module, pattern: str | Path | None, config: dict) -> 
         return None
     path = find_checkpoint(pattern)
     checkpoint = load_model_weights(model, path, config)
+    theirs, ours = (bool(kind.get("align_corners", True)) for kind in (checkpoint["config"], config))
+    if theirs != ours:
+        print_once(f"notice: {path} was trained with --align_corners {theirs:d}, this run has {ours:d}")
     new = sorted({key.split(".")[0] for key in checkpoint["new"]})
     fresh = f"; not in it, so randomly initialised: {', '.join(new)} ({len(checkpoint['new'])} tensors)" if new else ""
     print_once(f"loaded {path}{fresh}")

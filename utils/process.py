@@ -27,8 +27,8 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """Number of processes of the run; 1 without a launcher."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    """Number of processes of the run; 1 without a launcher, which sets RANK too."""
+    return int(os.environ.get("WORLD_SIZE", 1)) if "RANK" in os.environ else 1
 
 
 def is_main() -> bool:

@@ -98,10 +98,10 @@ def build_set(
             )
         growing.finish(note)
     report = _read_report(yaml_file, bodies, reader)
-    if options.sheet_rows:
-        write_contact_sheet(yaml_file, bodies, options.sheet_rows)
     content = report.as_dict() | {"fingerprint": json.loads(json.dumps(fingerprint))}
     write_text(report_file, json.dumps(content, indent=2) + "\n")
+    if options.sheet_rows:
+        write_contact_sheet(yaml_file, bodies, options.sheet_rows)
     return report
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import simplejpeg
 
 from datasets.builders.record import BadEntry
-from datasets.decode import read_header
+from datasets.decode import is_whole, read_header
 from utils.errors import RowError
 
 QUALITY = 95  # of JPEGs made of other formats
@@ -32,7 +32,7 @@ def read_picture(image: Path | Callable[[], bytes]) -> tuple[bytes, int, int]:
         if pixels is None:
             raise BadEntry("picture is damaged", "" if callable(image) else str(image))
         return encode_jpeg(pixels), *pixels.shape[:2]
-    if not data.endswith(b"\xff\xd9") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+    if not is_whole(data):
         raise BadEntry("JPEG is cut short", "" if callable(image) else str(image))
     return data, header.height, header.width
 

@@ -43,9 +43,7 @@ class Report:
 
     def as_dict(self) -> dict:
         """Plain values for JSON."""
-        names = sorted(
-            {name for row in self.rows for name in row if name.endswith(("_mm", "_px", "_of_box", "_m", "_iou"))}
-        )
+        names = sorted({name for row in self.rows for name in row if name.endswith(MEASURES)})
         summary = {}
         for name in names:
             values = self.values(name)

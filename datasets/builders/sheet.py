@@ -10,6 +10,7 @@ from datasets.decode import decode_image
 from datasets.tsv import TSVSet
 from utils.camera import Perspective, WeakPerspective
 from utils.crop import CROP_SIZE, crop_matrix, warp
+from utils.errors import RowError, printable
 from utils.files import atomic_path
 from utils.render import RenderOptions, overlay, render_mesh
 from utils.skeleton import J24, J24_LIMBS
@@ -20,7 +21,10 @@ COLORS = {"L": (60, 220, 90), "R": (255, 90, 60)}  # of limb keypoints, RGB
 
 
 def write_contact_sheet(yaml_file: Path, bodies: Bodies, count: int):
-    """Write NAME.contact_sheet.jpg with `count` rows, evenly spread over the set: mesh, and limb keypoints as dots."""
+    """Write NAME.contact_sheet.jpg with `count` rows, evenly spread over the set: mesh, and limb keypoints as dots.
+
+    A row whose picture is damaged is a grey tile.
+    """
     rows = TSVSet(yaml_file)
     chosen = np.unique(np.linspace(0, len(rows) - 1, count).astype(int))
     tiles = [draw_row(rows, int(i), bodies) for i in chosen]
@@ -31,11 +35,16 @@ def write_contact_sheet(yaml_file: Path, bodies: Bodies, count: int):
 
 
 def draw_row(rows: TSVSet, i: int, bodies: Bodies) -> np.ndarray:
-    """The crop of a row -> (224, 224, 3) uint8 RGB."""
+    """The crop of a row -> (224, 224, 3) uint8 RGB; grey if its picture cannot be decoded."""
     _, encoded = rows.image(i)
+    try:
+        picture = decode_image(encoded, rows.where(i))
+    except RowError as error:
+        print(f"warning: {printable(str(error))}", flush=True)
+        return np.full((CROP_SIZE, CROP_SIZE, 3), 128, np.uint8)
     label = rows.label(i)
     matrix = crop_matrix(np.array(label["center"]), label["scale"], 0.0, False)
-    crop = np.ascontiguousarray(warp(decode_image(encoded, rows.where(i)), matrix)[..., :3])
+    crop = np.ascontiguousarray(warp(picture, matrix)[..., :3])
     camera = camera_of(label)
     if label["has_smpl"] and camera is not None:
         zoom = float(matrix[0, 0])

@@ -1,7 +1,7 @@
 """Optional pictures of scripts/fetch_synthetic_assets.sh: photographs, surfaces, fabrics, a scanned skin, light maps.
 
 A missing folder is no error: the generator then draws clothes, backgrounds and light by itself. The splits share no
-files; a hash of the file name decides to which split a file belongs.
+photographs and surfaces: a hash of the file name decides to which split a file belongs.
 """
 
 import zlib

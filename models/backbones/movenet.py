@@ -66,9 +66,12 @@ class MoveNetBackbone(nn.Module):
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)
     def forward(self, image: Tensor) -> Features:
-        """Always in float32: bfloat16 displaces some keypoints, which moves estimates by decimetres."""
+        """Always in float32: bfloat16 displaces some keypoints, which moves estimates by decimetres.
+
+        In training with upper stages that learn: the features of the frozen network, of which `relearn` makes theirs.
+        """
         parts, keypoints = self.detect(image)
-        if self.upper is not None:
+        if self.upper is not None and not self.training:
             parts |= self.upper(parts["trunk8"])
         return self.features(self.standardise(parts), keypoints)
 

@@ -80,7 +80,7 @@ def evaluate(
     return None if found is None else summarize_predictions(found)
 
 
-def report_on(found: Predictions, path: Path | None, pattern: str | None, data_mode: str) -> dict:
+def report_on(found: Predictions, path: Path | None, pattern: str | None, data_mode: str | None) -> dict:
     """Mean errors, on rank 0 with details (`explain`); rank 0 writes the file `path` if given."""
     report = summarize_predictions(found)
     if not is_main():

@@ -168,7 +168,7 @@ def refused(keep, capsys, *flags: str) -> str:
 
 def test_the_script_saves_the_features_of_the_backbone_and_resumes(tmp_path, people, keep, capsys):
     flags = ["--output", str(tmp_path), "--seed=5", "--assets=none", "--turned=0"]
-    keep(*flags, "--num_samples=5")  # the last person waits for a full file
+    keep(*flags, "--num_samples=3")  # in whole files
     cache = FeatureCache(tmp_path)
     rows = [people[i] for i in range(4)]
     assert len(cache) == 4
@@ -197,11 +197,11 @@ def test_the_script_saves_the_features_of_the_backbone_and_resumes(tmp_path, peo
     keep(*flags, "--num_samples=4")
     assert first.stat().st_mtime_ns == written
     assert all(torch.equal(decode(tensor), decode(content[name])) for name, tensor in load_file(second).items())
-    assert "--seed differs" in refused(keep, capsys, *flags[:2], "--seed=6", *flags[3:], "--num_samples=4")
+    assert "seed differs" in refused(keep, capsys, *flags[:2], "--seed=6", *flags[3:], "--num_samples=4")
 
 
 def test_impossible_options_of_the_script(tmp_path, keep, capsys):
-    assert "--num_samples 1" in refused(keep, capsys, "--output", str(tmp_path), "--num_samples=1")
+    assert "--num_samples" in refused(keep, capsys, "--output", str(tmp_path), "--num_samples=0")
     both = ["--pose2sim=.", "--photos=."]
     assert "two sets" in refused(keep, capsys, "--output", str(tmp_path), *both)
 

@@ -532,7 +532,7 @@ def test_the_message_of_a_missing_data_set(package, tmp_path, monkeypatch, how):
         build_dataset(arguments(data_mode="3dpw", data_root=str(place) if how == "flag" else None), "val")
     message = str(caught.value)
     assert "3dpw/test_has_gender.yaml" in message and str(package if how == "package" else place) in message
-    for way in ("download_datasets_wget.sh", "make_synthetic_data.py", "--data_root", "SMPL_POSE_DATA"):
+    for way in ("docs/data.md", "make_synthetic_data.py", "--data_root", "SMPL_POSE_DATA"):
         assert way in message
     assert "\n" not in message
 

@@ -157,6 +157,28 @@ def test_a_checkpoint_with_impossible_contents_is_passed_over(train, place, kind
     assert code == 0 and f"{newest.name} is damaged" in out and "Traceback" not in err, out + err
 
 
+def test_a_damaged_checkpoint_from_later_deletes_nothing(train, place):
+    """It is not the newest one: what is saved before its place, and after it, stays."""
+    folder, flags = place / "logs/later/checkpoints", ["--exp_name=later", *RECIPE, "--auto_load=1"]
+    assert train(*flags, at={9: send(signal.SIGTERM)})[0] == 0  # in the second epoch
+    (folder / "epoch_002.pt").write_bytes(b"damaged")
+    code, out, err = train(*flags, at={1: send(signal.SIGTERM)})
+    assert code == 0 and "epoch_002.pt is damaged" in out, out + err
+    saved = sorted(path.name for path in folder.glob("*.pt"))
+    assert {"epoch_000.pt", "epoch_002.pt"} < {*saved} and any(name.startswith("step_001") for name in saved), saved
+    assert train(*flags)[0] == 0
+    assert read_checkpoint(folder / "epoch_002.pt")["epoch"] == 2
+
+
+def test_a_run_is_resumed_and_evaluated_with_the_reading_of_maps_that_it_was_trained_with(train, place):
+    own = ["--exp_name=corners", "--num_epochs=1", "--align_corners=1"]
+    assert train(*own)[0] == 0
+    code, out, err = train("--exp_name=corners", "--num_epochs=2", "--auto_load=1")
+    assert code == 0 and "notice" not in out and "--align_corners" not in out, out + err
+    code, out, err = train("--exp_name=corners", "--num_epochs=2", "--auto_load=1", "--align_corners=0")
+    assert code == 0 and "trained with --align_corners 1, this run has 0" in out, out + err
+
+
 HOLD = """
 import sys
 from pathlib import Path

@@ -5,6 +5,7 @@ from torch import nn
 
 from models.criterion import Criterion, angle_between, rotation_angle
 from utils.skeleton import J14_BONES, J14_HIPS, J17_PELVIS, J17_TO_J14, J24_TO_J14
+from utils.train.batches import split_batch
 
 NUM_VERTICES = 40
 
@@ -219,3 +220,21 @@ def test_losses_of_half_precision_estimates_are_float32(outputs, batch, regresso
     low = {key: value.bfloat16() for key, value in outputs.items() if key != "aux_outputs"} | {"aux_outputs": []}
     losses = Criterion(TinyBody(), regressor)(low, batch)
     assert all(loss.dtype == torch.float32 for loss in losses.values())
+
+
+@pytest.mark.parametrize("num_parts", [2, 3, 4, 6])
+def test_losses_of_parts_add_up_to_those_of_the_batch(outputs, batch, regressor, num_parts):
+    """Also where the parts have different numbers of labels, or none."""
+    criterion = Criterion(TinyBody(), regressor, w_orient=3, w_bones=2, stage_weights=[0.5, 0.2, 1])
+    whole = criterion(outputs, batch)
+    parts = split_batch(batch, num_parts)
+    rows = iter(range(6))
+    total = dict.fromkeys(whole, 0)
+    for part, share in parts:
+        chosen = [next(rows) for _ in part["pose"]]
+        own = {key: value[chosen] for key, value in outputs.items() if key != "aux_outputs"}
+        own["aux_outputs"] = [{key: value[chosen] for key, value in one.items()} for one in outputs["aux_outputs"]]
+        for name, value in criterion(own, part, whole=batch).items():
+            total[name] = total[name] + share * value
+    for name, value in whole.items():
+        torch.testing.assert_close(total[name], value, msg=name)

@@ -69,6 +69,21 @@ def test_images_and_kept_features_lead_to_the_same_after_learning(image, kept):
     assert distance(from_kept, kept).min() > 0.01
 
 
+def test_images_and_kept_features_are_trained_alike(image, kept):
+    """Also what keeps the copy near the frozen network."""
+    torch.manual_seed(0)
+    model, _ = build_model(parse_args([*FLAGS, "--train_backbone=upper", "--dropout=0", "--regressor_dropout=0"]))
+    with torch.no_grad():
+        for parameter in model.backbone.upper.parameters():
+            parameter.mul_(1.1)
+        model.train()
+        from_image, from_kept = model(image), model(kept)
+    assert from_image["feature_distance"].min() > 0.01
+    torch.testing.assert_close(from_image["feature_distance"], from_kept["feature_distance"], atol=1e-3, rtol=2e-2)
+    torch.testing.assert_close(from_image["pred_joints"], from_kept["pred_joints"], atol=5e-3, rtol=0)
+    assert "feature_distance" not in model.eval()(image)
+
+
 def test_a_step_moves_the_copy_at_its_own_rate_and_leaves_movenet(kept):
     torch.manual_seed(0)
     args = parse_args([*FLAGS, "--train_backbone=upper", "--w_features=3", "--loss_vertices=50"])

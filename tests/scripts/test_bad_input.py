@@ -32,7 +32,7 @@ CASES = [
     ("build_pose_library", "--assets dir --min_distance nan", "--min_distance: nan is not finite"),
     ("build_pose_library", "--assets dir --output o --body file", "not a readable body file"),
     ("cache_features", "--output o --num_workers 0", "--num_workers: 0 is below 1"),
-    ("cache_features", "--output o --num_samples 100", "give at least 500"),
+    ("cache_features", "--output o --num_samples 0", "--num_samples"),
     ("cache_features", "--output o --pose2sim dir --photos dir", "are two sets"),
     ("cache_features", "--output o --occlude grey", "add --split val or test"),
     ("cache_features", "--output o --assets missing", "--assets: no folder missing"),

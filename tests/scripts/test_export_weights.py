@@ -8,7 +8,7 @@ import torch
 from models.build import build_model, config_from_args
 from models.predictor import load_network
 from scripts import export_weights
-from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.checkpoint import load_checkpoint, save_checkpoint, write_checkpoint
 from utils.options import parse_args
 from utils.paths import OPEN_BODY
 
@@ -61,3 +61,19 @@ def test_eight_bits_halve_the_file_and_nearly_keep_the_estimate(files, monkeypat
     assert sizes[1] < 0.6 * sizes[0]
     # random weights amplify small changes
     assert (estimates[1] - estimates[0]).norm(dim=-1).mean() < 0.02
+
+
+def test_inputs_are_not_overwritten_and_damage_is_not_exported(files, monkeypatch, capsys):
+    state = load_checkpoint(files / "tuned.pt")
+    for name in ("tuned", "start"):
+        link = files / "out.safetensors"
+        link.unlink(missing_ok=True), link.symlink_to(files / f"{name}.pt")
+        with pytest.raises(SystemExit):
+            export(files, monkeypatch, f"--start={files}/start.pt")
+        assert "choose another name" in capsys.readouterr().err
+        link.unlink()
+    state["model"]["blocks.0.head.weight"][0, 0] = torch.nan
+    write_checkpoint(files / "tuned.pt", state)
+    with pytest.raises(SystemExit):
+        export(files, monkeypatch, "--eight_bits")
+    assert "not finite" in capsys.readouterr().err and not (files / "out.safetensors").exists()

@@ -231,6 +231,13 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, value, suffix):
     assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
 
 
+@pytest.mark.parametrize("averages", [None, [], {"a": 1}])
+def test_averages_that_are_none_are_damage(tmp_path, averages):
+    write_checkpoint(tmp_path / "a.pt", {"model": Network().state_dict(), "config": CONFIG, "ema": averages})
+    with pytest.raises(UserError, match="is damaged: its averages"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
 def test_the_number_of_blocks_is_compared_with_the_weights(tmp_path):
     content = {"model": Network().state_dict(), "config": CONFIG | {"num_transformers": 1}}
     check_blocks(content, "a.pt")

@@ -5,6 +5,7 @@ import socket
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.multiprocessing as mp
 from torch import nn
@@ -100,7 +101,7 @@ def communicate(process: int, processes: int) -> dict:
     states = gather_states({"rank": process, "rng": torch.full((process,), process)})
     mean = mean_over_ranks(torch.tensor([float(process), 1.0]))
 
-    nn.SyncBatchNorm.convert_sync_batchnorm = NormOverProcesses.convert
+    timm.layers.convert_sync_batchnorm = NormOverProcesses.convert
     after_step = normalized_step(process, processes)
 
     seed_everything(0, process)
@@ -197,7 +198,7 @@ def test_batch_norm_is_synchronised_on_several_gpus_only(monkeypatch, capsys):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
     model[1].running_mean.normal_(), model[1].weight.data.uniform_()
     assert synchronize_batch_norm(model, torch.device("cuda")) is model and type(model[1]) is nn.BatchNorm2d
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("WORLD_SIZE", "2"), monkeypatch.setenv("RANK", "0")
     assert type(synchronize_batch_norm(model, torch.device("cpu"))[1]) is nn.BatchNorm2d
     assert "not synchronised" in capsys.readouterr().out
     keys, weight, image = [*model.state_dict()], model[1].weight, torch.randn(2, 3, 8, 8)
@@ -259,3 +260,16 @@ def test_other_ranks_let_rank_zero_speak_first(monkeypatch):
     with pytest.raises(UserError, match="on rank 2"):
         main()
     assert waited
+
+
+def test_synchronised_layers_of_timm_keep_their_activations(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2"), monkeypatch.setenv("RANK", "0")
+    torch.manual_seed(0)
+    network = timm.create_model("efficientnet_b0", features_only=True).eval()
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = network(image)
+        converted = synchronize_batch_norm(network, torch.device("cuda"))
+        maps = converted(image)
+    assert sum(isinstance(module, nn.SyncBatchNorm) for module in converted.modules()) > 40
+    assert all(torch.equal(a, b) for a, b in zip(maps, expected, strict=True))

@@ -42,16 +42,21 @@ def test_log_lines_and_options(tmp_path):
 
 
 def test_curves_as_a_csv_file(tmp_path):
-    for fresh, steps in ((True, range(4)), (False, range(2, 6))):
+    for fresh, steps, resumed in ((True, range(4), 0), (False, range(2, 6), 1)):
         logger = Logger(tmp_path / "a", {}, fresh=fresh, curves="csv")
-        logger.resume_from(0, steps[0])
+        logger.resume_from(resumed, steps[0])
         for step in steps:
             logger.scalars("train", {"loss": 10 * fresh + step, "none": None}, step)
+        for epoch in (0, 1):
+            logger.scalars("val", {"mpjpe_mm": 10 * fresh + epoch}, epoch)
         logger.picture("train", np.zeros((2, 2, 3), np.uint8), 0)
         logger.epoch({"epoch": 0})
         logger.close()
     lines = (tmp_path / "a/curves.csv").read_text().splitlines()
-    assert lines == ["name,step,value", *(f"train/loss,{i},{10 * (i < 2) + i}" for i in range(6))]
+    train, val = ([line for line in lines[1:] if line.startswith(name)] for name in ("train", "val"))
+    assert lines[0] == "name,step,value" and train == [f"train/loss,{i},{10 * (i < 2) + i}" for i in range(6)]
+    # the second start repeats epoch 1, and so logs epochs 0 and 1
+    assert val == ["val/mpjpe_mm,0,10", "val/mpjpe_mm,0,0", "val/mpjpe_mm,1,1"]
 
 
 def test_a_logger_that_is_not_installed(tmp_path, monkeypatch):

@@ -47,3 +47,15 @@ def test_bad_files_are_one_line(tmp_path, content):
         parse_args([f"--config={tmp_path}/options.json"])
     with pytest.raises(UserError, match="cannot be read"):
         parse_args([f"--config={tmp_path}"])
+
+
+def test_options_of_a_training_on_few_samples_can_be_evaluated(tmp_path):
+    for flags in (["--data_mode=synthetic", "--num_samples=99"], ["--overfit=4"]):
+        Logger(tmp_path / "run", vars(parse_args(flags)), fresh=False).close()
+        args = parse_args([f"--config={tmp_path}/run/options.json", "--eval_only", "--load_checkpoint=x.pt"])
+        assert args.num_samples is None and not args.overfit
+
+
+def test_a_flag_without_a_value_is_one_line():
+    with pytest.raises(UserError, match="--config"):
+        parse_args(["--config"])

@@ -408,3 +408,15 @@ def test_the_watch_hears_of_a_step_at_the_next(tmp_path):
         watch.finish()
     assert watch.path.read_text().splitlines()[-1].endswith('"losses": {"loss": null}, "images": ["a", "b"]}')
     assert rank() == 0
+
+
+def test_a_resumed_run_has_the_weight_decay_and_rates_of_its_own_flags():
+    model, before = network(), network()
+    old = Update(before, build_optimizer(before, 0.1, 0.01))
+    old.backward(losses_of(before, 0)), old.step()
+    now = Update(model, build_optimizer(model, 0.1, 0.5))
+    wanted = [group["weight_decay"] for group in now.optimizer.param_groups]
+    now.load_state_dict(copy.deepcopy(old.state_dict()))
+    assert [group["weight_decay"] for group in now.optimizer.param_groups] == wanted != [0.01] * len(wanted)
+    moments = [[own["exp_avg"] for own in update.optimizer.state.values()] for update in (old, now)]
+    assert all(torch.equal(a, b) for a, b in zip(*moments, strict=True))

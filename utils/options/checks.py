@@ -32,12 +32,18 @@ def check_options(args: argparse.Namespace):
         raise UserError(
             "--overfit chooses the samples of training and evaluation: leave out --eval_only and the limits"
         )
+    on_images = [name for name in ("flip_test", "tight_crop", "quarter_turns") if getattr(args, name)]
+    if args.overfit and args.feature_cache and on_images:
+        raise UserError(f"--overfit evaluates on the cached features, which --{on_images[0]} cannot use: leave it out")
     if args.overfit:
         args.no_augment, args.dropout, args.regressor_dropout = True, 0.0, 0.0
     if args.train_backbone == "upper" and args.backbone != "movenet":
         raise UserError("--train_backbone upper is for MoveNet: add --backbone movenet, or leave it out")
     if args.train_backbone == "upper" and args.freeze_backbone:
         raise UserError("--train_backbone upper trains what --freeze_backbone freezes: leave one of them out")
+    open_choice = args.train_backbone is None and args.load_checkpoint  # the checkpoint decides
+    if args.w_features and not (args.eval_only or args.train_backbone == "upper" or open_choice):
+        raise UserError("--w_features is for upper stages that learn: add --train_backbone upper, or leave it out")
     if args.fit_keypoints and args.backbone != "movenet":
         raise UserError("--fit_keypoints needs 2D keypoints, which only --backbone movenet detects: leave it out")
     if args.graph != "none" and args.joint_prior == "none" and set(args.graph_entries) == {"embedding"}:
@@ -52,5 +58,7 @@ def check_options(args: argparse.Namespace):
     for name in ("save_predictions", "group_by"):
         if getattr(args, name) and not args.eval_only:
             raise UserError(f"--{name} is for evaluation: add --eval_only, or leave it out")
+    if args.metrics_json and args.metrics_json.is_dir():
+        raise UserError(f"--metrics_json {args.metrics_json} is a folder: give the name of a file")
     if args.metrics_json and not args.metrics_json.parent.is_dir():
         raise UserError(f"--metrics_json: the folder {args.metrics_json.parent} does not exist; create it first")

@@ -92,7 +92,11 @@ def get_args_parser() -> argparse.ArgumentParser:
             "FILE:2: every row counts twice",
         )
     data.add_argument("--data_root", metavar="DIR", help="default: $SMPL_POSE_DATA, else datasets/ or a link inside it")
-    data.add_argument("--num_samples", type=positive, help="synthetic people in an epoch of training (default: 100000)")
+    data.add_argument(
+        "--num_samples",
+        type=positive,
+        help="synthetic people in an epoch of training (default: 100000, or all of --feature_cache)",
+    )
     data.add_argument(
         "--overfit",
         type=positive,

@@ -36,19 +36,23 @@ OWN = (
     "eval_only",
     "device",
 )
+# options that choose samples of training, which an evaluation does not use
+TRAINING_ONLY = ("num_samples", "overfit")
 
 
 def expand(argv: list[str], parser: argparse.ArgumentParser) -> list[str]:
     """A command line with the flags of --config FILE and --preset NAME put before its own, which win over them."""
     chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    chooser.add_argument("--config", type=Path)
-    chooser.add_argument("--preset")
+    chooser.add_argument("--config", type=Path, nargs="?")  # the parser itself reports a missing value
+    chooser.add_argument("--preset", nargs="?")
+    chooser.add_argument("--eval_only", action="store_true")
     chosen, _ = chooser.parse_known_args(argv)
     before = []
     if chosen.preset in PRESETS:
         before += to_flags(PRESETS[chosen.preset], parser, f"preset {chosen.preset}")
     if chosen.config:
-        options = {name: value for name, value in _read(chosen.config).items() if name not in OWN}
+        left_out = OWN + TRAINING_ONLY if chosen.eval_only else OWN
+        options = {name: value for name, value in _read(chosen.config).items() if name not in left_out}
         before += to_flags(options, parser, str(chosen.config))
     return before + argv
 

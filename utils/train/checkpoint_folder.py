@@ -36,8 +36,7 @@ class CheckpointFolder:
 
     def oldest_to_newest(self) -> list[Path]:
         """All checkpoints in training order, intact or not."""
-        matches = {path: NAME.fullmatch(path.name) for path in self.folder.glob("*.pt")}
-        return sorted((path for path, match in matches.items() if match), key=lambda path: _position(matches[path]))
+        return sorted((path for path in self.folder.glob("*.pt") if NAME.fullmatch(path.name)), key=_position)
 
     def newest_intact(self) -> Path | None:
         """The newest intact checkpoint, or None. Damaged ones are reported and skipped."""
@@ -98,7 +97,8 @@ class CheckpointFolder:
             leftover.unlink(missing_ok=True)
 
     def _tidy(self):
-        paths = self.oldest_to_newest()
+        # files beyond the one just saved are damaged, and were skipped when the run was resumed
+        paths = [path for path in self.oldest_to_newest() if _position(path) <= _position(self.saved)]
         epochs = [path for path in paths if path.name.startswith("epoch")]
         steps = [path for path in paths if path.name.startswith("step")]
         over = paths.index(epochs[-1]) if epochs else -1
@@ -123,8 +123,9 @@ def why_damaged(path: Path) -> str | None:
     return None
 
 
-def _position(match: re.Match) -> tuple[int, int]:
+def _position(path: Path) -> tuple[int, int]:
     """Finished epochs and steps of a checkpoint."""
+    match = NAME.fullmatch(path.name)
     if match["epoch"]:
         return int(match["epoch"]) + 1, 0
     return int(match["in_epoch"]), int(match["step"])

@@ -2,11 +2,13 @@
 
 import csv
 import importlib.util
+import io
 from pathlib import Path
 
 import numpy as np
 
 from utils.errors import UserError
+from utils.files import write_text
 
 
 def check_logger(kind: str):
@@ -15,10 +17,14 @@ def check_logger(kind: str):
         raise UserError("--logger wandb needs the package wandb: pip install wandb, or use tensorboard or csv")
 
 
-def open_curves(kind: str, folder: Path, purge_step: int | None):
-    """A writer into the run's folder. purge_step: points from this step on, of an earlier start, are dropped."""
+def open_curves(kind: str, folder: Path, purge_step: int | None, purge_epoch: int | None = None):
+    """A writer into the run's folder.
+
+    purge_step: points from this step on, of an earlier start, are dropped; purge_epoch: those of validation, whose
+    steps are epochs.
+    """
     if kind == "csv":
-        return CsvCurves(folder / "curves.csv", purge_step)
+        return CsvCurves(folder / "curves.csv", purge_step, purge_epoch)
     if kind == "wandb":
         return WandbCurves(folder)
     from torch.utils.tensorboard import SummaryWriter  # takes a third of a second
@@ -29,15 +35,21 @@ def open_curves(kind: str, folder: Path, purge_step: int | None):
 class CsvCurves:
     """Rows `name,step,value`; pictures are left out."""
 
-    def __init__(self, path: Path, purge_step: int | None):
+    def __init__(self, path: Path, purge_step: int | None, purge_epoch: int | None = None):
         kept = []
         if path.is_file():
             with path.open(newline="", encoding="utf-8") as file:
                 rows = [row for row in csv.reader(file) if len(row) == 3 and row[1].isdecimal()]
-            kept = [row for row in rows if purge_step is None or int(row[1]) < purge_step]
-        self.file = path.open("w", newline="", encoding="utf-8")
+            limits = {True: purge_epoch, False: purge_step}
+            for row in rows:
+                limit = limits[row[0].startswith("val/")]
+                if limit is None or int(row[1]) < limit:
+                    kept.append(row)
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([("name", "step", "value"), *kept])
+        write_text(path, text.getvalue())  # whole or not at all; what follows is appended
+        self.file = path.open("a", newline="", encoding="utf-8")
         self.writer = csv.writer(self.file)
-        self.writer.writerows([("name", "step", "value"), *kept])
 
     def add_scalar(self, name: str, value: float, step: int):
         self.writer.writerow((name, step, value))

@@ -64,7 +64,7 @@ def _connect(backend: str):
     try:
         store, *who = next(rendezvous("env://"))
         dist.init_process_group(backend, store=dist.PrefixStore(attempt, store), rank=who[0], world_size=who[1])
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # ValueError: a variable of the launcher is missing
         reason = str(error).strip().splitlines()[0][:200]
         raise UserError(
             f"the {world_size()} processes cannot connect ({reason}); check that all of them are running"
@@ -98,7 +98,9 @@ def synchronize_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
     if world_size() == 1 or not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
         return model
     if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        from timm.layers import convert_sync_batchnorm  # unlike PyTorch's, it keeps activations inside timm's layers
+
+        return convert_sync_batchnorm(model)
     print_once(
         "notice: batch norm is not synchronised between CPU processes; use a larger --batch_size, or --freeze_backbone"
     )

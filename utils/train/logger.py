@@ -33,7 +33,7 @@ class Logger:
         self.folder, self.curves = folder, curves
         self.records: list[dict] = []
         self._events = None  # writer of the curves, made when something is logged
-        self._purge_step: int | None = None
+        self._purge: tuple[int | None, int | None] = None, None  # from this step, and this epoch of validation, on
         self._reported: set[str] = set()
         if not is_main():
             return
@@ -51,7 +51,7 @@ class Logger:
     def resume_from(self, epoch: int, step: int):
         """Drop what an earlier start of this run logged from this epoch and from this step on."""
         self.records = [record for record in self.records if record["epoch"] < epoch]
-        self._purge_step = step
+        self._purge = step, epoch
 
     def has(self, epoch: int) -> bool:
         """Whether log.jsonl has this epoch; only rank 0 has the answer."""
@@ -93,8 +93,8 @@ class Logger:
             return
         with self._tolerate("curves"):
             if self._events is None:
-                self._events = open_curves(self.curves, self.folder, self._purge_step)
-                self._purge_step = None
+                self._events = open_curves(self.curves, self.folder, *self._purge)
+                self._purge = None, None
             getattr(self._events, method)(name, value, step, **options)
 
     @contextmanager

@@ -16,6 +16,14 @@ from utils.process import print_once, rank, world_size
 from utils.train.distributed import gather_states, mean_over_ranks, seed_everything
 from utils.train.update import Outcome, Update
 
+# options that do not change the numbers of training
+FREE = {
+    *("auto_load", "config", "data_root", "eval_epochs", "exp_name", "fit_keypoints", "flip_test", "group_by"),
+    *("keep_last", "limit_val", "load_checkpoint", "log_root", "logger", "max_not_finite", "metrics_json"),
+    *("num_workers", "preset", "profile", "protocol", "quarter_turns", "save_epochs", "save_predictions", "save_steps"),
+    *("summary_steps", "tight_crop", "val_batch_size", "val_yaml"),
+}
+
 
 @dataclass
 class RunState:
@@ -171,19 +179,7 @@ def _is_optimizer_state(state) -> bool:
 
 def _differences(then: dict, now: dict) -> list[str]:
     """Changed options that affect the numbers: "--lr 0.0002 (was 0.0001)"."""
-    free = {
-        "auto_load",
-        "load_checkpoint",
-        "metrics_json",
-        "log_root",
-        "limit_val",
-        "num_workers",
-        "save_steps",
-        "save_epochs",
-        "keep_last",
-    }
-    free |= {"summary_steps", "val_batch_size", "eval_epochs", "max_not_finite", "data_root"}
-    free |= {"num_epochs"} if now.get("lr_schedule") == "constant" else set()
+    free = FREE | ({"num_epochs"} if now.get("lr_schedule") == "constant" else set())
     changed = [name for name in sorted({*then, *now} - free) if then.get(name) != now.get(name)]
     return [f"--{name} {now.get(name)} (was {then.get(name)})" for name in changed]
 

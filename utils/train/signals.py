@@ -7,7 +7,7 @@ import time
 from types import FrameType
 
 # sent by clusters before they take a machine away, and by Ctrl-C
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name))
 SAME_REQUEST = 2.0  # seconds; a launcher passes on the Ctrl-C that its processes got as well
 
 

@@ -91,10 +91,20 @@ class Update:
         return state
 
     def load_state_dict(self, state: dict):
-        """Restore from a checkpoint, also one of an optimiser that was not fused; the network is restored already."""
+        """Restore from a checkpoint, also one of an optimiser that was not fused; the network is restored already.
+
+        Weight decay and relative learning rates are those of this run's flags.
+        """
         self.statistics.save()
         optimizer = state["optimizer"]
-        groups = [group | {"fused": True, "foreach": None} for group in optimizer["param_groups"]]
+        own = [
+            {name: group[name] for name in ("weight_decay", "lr_scale") if name in group}
+            | {"fused": True, "foreach": None}
+            for group in self.optimizer.param_groups
+        ]
+        for group in optimizer["param_groups"]:
+            group.pop("lr_scale", None)
+        groups = [group | flags for group, flags in zip(optimizer["param_groups"], own, strict=True)]
         self.optimizer.load_state_dict(optimizer | {"param_groups": groups})
         if self.scaled:
             scale, steps_since = state.get("loss_scale", (START_SCALE, 0.0))

@@ -112,7 +112,9 @@ def load_scene(path: Path) -> dict:
     missing = [name for name in NEEDED if name not in data]
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}; give BEDLAM's SMPL labels")
-    if data["pose_cam"].reshape(len(data["pose_cam"]), -1).shape[1] != 72:
+    if not np.ndim(data["pose_cam"]) or not len(data["pose_cam"]):
+        raise UserError(f"{path} has no people; give BEDLAM's SMPL labels")
+    if np.prod(data["pose_cam"].shape[1:]) != 72:
         raise UserError(
             f"{path} has {data['pose_cam'].shape[1:]} pose numbers, SMPL has 72; give SMPL labels, not SMPL-X"
         )

@@ -59,7 +59,11 @@ class Npz:
             if name not in data or isinstance(data[name], Refused):
                 state = "holds Python objects" if name in data else "is missing"
                 raise UserError(f"{self.file}: '{name}' {state}; give a file of this form")
+            if not np.ndim(data[name]) or len(data[name]) != np.shape(data["imgname"])[0]:
+                raise UserError(f"{self.file}: '{name}' has not one entry per picture name; give an undamaged file")
         count = len(data["imgname"])
+        if count == 0:
+            raise UserError(f"{self.file} has no entries; give a file with people")
         refused = [name for name, value in data.items() if isinstance(value, Refused)]
         if refused:
             self.said.append(f"not read, as they hold Python objects: {', '.join(refused)}")

@@ -1,6 +1,7 @@
 """One run of the ablation: train a variant of the graph on a share of the people with one seed, and evaluate it."""
 
 import json
+import shlex
 import shutil
 from argparse import Namespace
 from functools import partial
@@ -66,7 +67,7 @@ class Run(NamedTuple):
 def options_of(run: Run, settings: dict, *more: str) -> Namespace:
     """Options of main.py for the training of a run. UserError if its people are fewer than a batch."""
     flags = [
-        *settings["recipe"].split(),
+        *shlex.split(settings["recipe"]),
         f"--smpl_path={OPEN_BODY}",
         "--save_steps=0",
         "--logger=csv",
