@@ -83,7 +83,7 @@ def main():
         options |= {"folder": args.output, "kinds": args.save, "flip_test": bool(args.flip_test)}
         failures += reconstruct_films(predictor, moving, films, names, boxes, **options)
     for failure in failures if len(paths) > 1 else ():
-        print(f"error: {failure}", file=sys.stderr)
+        print(f"error: {printable(str(failure))}", file=sys.stderr)
     if len(failures) == len(paths):
         raise failures[0] if len(paths) == 1 else UserError(f"none of the {len(paths)} files could be processed")
 

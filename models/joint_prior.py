@@ -139,9 +139,9 @@ def standardise_matrix(matrix: np.ndarray) -> np.ndarray:
 def write_joint_prior(path: Path, prior: JointPrior, provenance: dict):
     """Save the prior with its provenance (any JSON) and a hash over both."""
     provenance_json = json.dumps(provenance, sort_keys=True, ensure_ascii=False)
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
-            temporary,
+            file,
             embedding=prior.embedding,
             text=prior.text,
             relations=prior.relations,

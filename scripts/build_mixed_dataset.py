@@ -6,20 +6,18 @@ The parts are human3.6m/train.yaml, coco_smpl/train.yaml, muco/train.yaml, up3d/
 mpii/train.yaml; --parts names others. No picture is copied.
 """
 
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.locate import FILES
 from datasets.tsv import TSVFile, TSVSet
+from datasets.tsv.writer import join_files
 from utils.arguments import input_folder, script_parser
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_text
 
 PARTS = ("human3.6m/train.yaml", "coco_smpl/train.yaml", "muco/train.yaml", "up3d/trainval.yaml", "mpii/train.yaml")
 
@@ -34,15 +32,8 @@ def join_sets(yaml_file: Path, parts: list[Path]) -> int:
         files += part.images
         labels += part.labels
     rows = np.concatenate(rows)
-    folder, linelist = yaml_file.parent, f"{yaml_file.stem}.linelist.tsv"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / linelist, "".join(f"{file}\t{row}\n" for file, row in rows.tolist()))
     sizes = [file.path.with_name(file.path.name.replace(".img.", ".hw.")) for file in files]
-    spec = {
-        kind: [os.path.relpath(path, folder) for path in paths]
-        for kind, paths in (("img", [f.path for f in files]), ("label", [f.path for f in labels]), ("hw", sizes))
-    }
-    write_text(yaml_file, yaml.safe_dump({"composite": True, "linelist": linelist} | spec))
+    join_files(yaml_file, {"img": [f.path for f in files], "label": [f.path for f in labels], "hw": sizes}, rows)
     return len(rows)
 
 
@@ -51,6 +42,7 @@ def main():
     parser = script_parser(__doc__)
     parser.add_argument("--data_root", type=input_folder, required=True, metavar="DIR", help="folder of the sets")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), metavar="SET.yaml", help="sets below --data_root")
+    parser.add_argument("--overwrite", action="store_true", help="replace a joined set that is there already")
     args = parser.parse_args()
     present = [name for name in args.parts if (args.data_root / name).is_file()]
     for name in args.parts:
@@ -59,6 +51,8 @@ def main():
     if not present:
         raise UserError(f"none of {', '.join(args.parts)} is in {args.data_root}; build one first, see docs/data.md")
     mixed = args.data_root / FILES["h36m"]["train"]
+    if mixed.exists() and not args.overwrite:
+        raise UserError(f"{mixed} is there already; --overwrite replaces it")
     total = join_sets(mixed, [args.data_root / name for name in present])
     print(f"{mixed}: {total} rows of {len(present)} sets")
 

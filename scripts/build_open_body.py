@@ -137,8 +137,9 @@ def main():
     arrays, report = build(args.num_train, args.num_test, args.seed)
     for name, value in report.items():
         print(f"{name}: {value:.4f}")
-    with atomic_path(args.output) as temporary:
-        np.savez_compressed(temporary, **arrays)
+    # into an open file: numpy gives a name in upper case another suffix
+    with atomic_path(args.output) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
     megabytes = args.output.stat().st_size / 1e6
     print(f"wrote {printable(args.output)}: {len(arrays['v_template'])} vertices, {megabytes:.2f} MB")
 

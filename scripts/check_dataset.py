@@ -30,7 +30,7 @@ from datasets.locate import FILES, find_data_root
 from models.body_model import BodyModel, load_body_model
 from models.build import find_body
 from scripts.lib.label_sheet import draw_sheet
-from utils.arguments import input_file, number, output_file, script_parser
+from utils.arguments import check_not_input, input_file, number, output_file, script_parser
 from utils.crop import crop_matrix
 from utils.errors import RowError, UserError, exit_on_user_error, printable
 from utils.files import make_folder, write_text
@@ -143,6 +143,8 @@ def main():
     body, faults, unusable = load_body_model(find_body(args.smpl_path)), [], []
     for path, root in sets.items():
         rows = HumanMeshDataset(path, root=None if args.allow_outside_paths else root)
+        for output in filter(None, (args.report, args.sheet)):
+            check_not_input(output, path, *rows.rows.files())
         found, measures = check_set(rows, str(path), args.num_workers, body)
         print(f"{printable(path)}: {describe(found, len(rows))}", flush=True)
         print("".join(f"  {line}\n" for line in describe_measures(measures)), end="")

@@ -14,7 +14,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.arguments import input_file, output_file, script_parser
+from utils.arguments import check_not_input, input_file, output_file, script_parser
 from utils.checkpoint import read_checkpoint, unwrap_names, write_checkpoint
 from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import make_folder
@@ -100,8 +100,7 @@ def main():
         help="checkpoint to write",
     )
     args = parser.parse_args()
-    if args.output.resolve() == args.input.resolve():
-        raise UserError(f"--output {args.output} is the input: choose another name")
+    check_not_input(args.output, args.input)
     checkpoint = read_checkpoint(args.input)
     state = convert_state(checkpoint.get("model", checkpoint))
     config = describe(state, num_vertices=6890, source=args.input)

@@ -26,12 +26,12 @@ from models.joint_graph import JointGraph, tree_distances
 from models.joint_prior import JointPrior, load_joint_prior, standardise_matrix
 from models.predictor import Predictor, load_predictor
 from scripts.lib.joint_graph_figure import GraphOfPerson, draw_graph, draw_prior
-from utils.arguments import input_file, number, output_file, script_parser
-from utils.checkpoint import load_checkpoint
+from utils.arguments import check_not_input, input_file, number, output_file, script_parser
+from utils.checkpoint import find_checkpoint, load_checkpoint
 from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import make_folder
 from utils.media.images import load_image
-from utils.network_config import JOINT_PRIORS
+from utils.network_config import JOINT_PRIORS, complete_config
 from utils.paths import SAMPLES
 
 STANDING, BENT = SAMPLES / "im03.png", SAMPLES / "im02.png"
@@ -95,11 +95,12 @@ def draw_prior_alone(kind: str, file: Path | None, seed: int, output: Path):
 
 
 def draw_network(checkpoint: str, images: list[Path], block: int | None, output: Path):
+    checkpoint = str(find_checkpoint(checkpoint))
     predictor = load_predictor(checkpoint)
     num_blocks = len(predictor.model.blocks)
     block = num_blocks - 1 if block is None else block
     graph = find_graph(predictor.model, block, checkpoint)
-    kind = load_checkpoint(checkpoint)["config"]["joint_prior"]
+    kind = complete_config(load_checkpoint(checkpoint)["config"], checkpoint).joint_prior
     people = [graph_of_person(predictor, graph, path) for path in images]
     title = f"joint graph of block {block + 1} of {num_blocks}, prior: {kind}"
     draw_graph(prior_of(graph, kind), people, output, title)
@@ -123,6 +124,7 @@ def main():
     prior.add_argument("--prior_file", type=input_file, metavar="FILE", help="default: meta_data/joint_prior.npz")
     prior.add_argument("--prior_seed", type=number(int, at_least=0), default=0, help="permutation of --prior shuffled")
     args = parser.parse_args()
+    check_not_input(args.output, *args.images)
     make_folder(args.output.parent)
     if args.prior:
         draw_prior_alone(args.prior, args.prior_file, args.prior_seed, args.output)

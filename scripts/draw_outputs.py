@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from models.predictor import Predictor, load_predictor
 from scripts.lib.films.staged import LEFT, RIGHT, Actor, make_group
 from scripts.lib.keypoint_sheets import write_jpeg
-from utils.arguments import output_file, script_parser
+from utils.arguments import check_not_input, output_file, script_parser
 from utils.demo.photo_results import VIEWS, PhotoResults
 from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import make_folder
@@ -101,6 +101,7 @@ def main():
     parser.add_argument("--checkpoint", metavar="FILE", help="default: the network of the demo")
     args = parser.parse_args()
     paths = find_media(args.img_path or [str(SAMPLES)])
+    check_not_input(args.output, *paths)
     make_folder(args.output.parent)
     predictor = load_predictor(args.checkpoint)
     if args.panels:

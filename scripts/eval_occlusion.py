@@ -39,7 +39,7 @@ from utils.skeleton import J14
 
 def open_people(yaml_file: Path | None, assets: str, num_samples: int) -> Dataset:
     if yaml_file is not None:
-        return HumanMeshDataset(yaml_file, root=None)
+        return HumanMeshDataset(yaml_file)
     from datasets.synthetic import SyntheticDataset  # imports numba, which other sets do not need
 
     return SyntheticDataset(OPEN_BODY, "test", num_samples=num_samples, assets=assets)

@@ -26,7 +26,7 @@ from datasets.photos import J14_NAMES, LIMBS, read_annotations
 from models.inference.prepare import fast_movenet
 from models.movenet import load_movenet
 from models.predictor import load_predictor
-from utils.arguments import Parser, script_parser
+from utils.arguments import Parser, check_not_input, script_parser
 from utils.camera import Crop
 from utils.crop import crop_image, normalize
 from utils.detect.movenet_decoder import decode_argmax, decode_single_person, to_crop_frame
@@ -165,6 +165,7 @@ def main():
     entries = read_annotations(args.photos)
     if args.output.is_dir():
         raise UserError(f"--output {args.output} is a folder: give the name of a file")
+    check_not_input(args.output, args.photos / "annotations.json")
     make_folder(args.output.parent)
     if args.overlays:
         make_folder(args.overlays)

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models.build import build_network
 from models.movenet import load_movenet
-from utils.arguments import number, output_file, script_parser
+from utils.arguments import check_not_input, number, output_file, script_parser
 from utils.checkpoint import (
     find_checkpoint,
     load_checkpoint,
@@ -79,9 +79,7 @@ def main():
     if args.share > 1:
         raise UserError(f"--share {args.share:g} is above 1: give a share from 0 to 1")
     source = find_checkpoint(args.input)
-    for path in (source, args.start and find_checkpoint(args.start)):
-        if path and path.resolve() == args.output.resolve():
-            raise UserError(f"--output {args.output} is an input, too: choose another name")
+    check_not_input(args.output, source, args.start and find_checkpoint(args.start))
     checkpoint = load_checkpoint(source)
     state = checkpoint.get("ema", checkpoint["model"])
     if damaged := not_finite(state):

@@ -132,6 +132,13 @@ def output_file(*endings: str) -> Callable[[str], Path]:
     return parse
 
 
+def check_not_input(output: str | Path, *inputs: str | Path | None):
+    """UserError if a file to write is one of the files that are read, by whatever name."""
+    for path in inputs:
+        if path and os.path.exists(path) and os.path.exists(output) and os.path.samefile(path, output):
+            raise UserError(f"{output} is an input and would be overwritten: choose another name for the output")
+
+
 def output_folder(text: str | Path) -> Path:
     """A folder that can be written, or that can be made."""
     path = Path(text)

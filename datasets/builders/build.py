@@ -18,7 +18,7 @@ from datasets.builders.bodies import Bodies
 from datasets.builders.complete import Completed, complete
 from datasets.builders.journal import GrowingSet
 from datasets.builders.pictures import read_picture
-from datasets.builders.record import BadEntry, Dropped, PersonRecord, Reader, Unit
+from datasets.builders.record import FAULTS, BadEntry, Dropped, PersonRecord, Reader, Unit
 from datasets.builders.report import Report
 from datasets.builders.sheet import write_contact_sheet
 from datasets.labels import format_label
@@ -63,8 +63,8 @@ def build_set(
     """Write `yaml_file` and its files from a release; run again, an interrupted build resumes.
 
     Beside the set: NAME.report.json, NAME.rows.jsonl (numbers of each row), NAME.dropped.jsonl (each dropped entry),
-    NAME.contact_sheet.jpg. note: see `datasets.tsv.read_note`. UserError where the release is missing, or the disk is
-    too small.
+    NAME.contact_sheet.jpg. note: see `datasets.tsv.read_note`. UserError where the release is missing, the disk is too
+    small, or another set has this name.
     """
     options = options or BuildOptions()
     units = reader.units()
@@ -73,6 +73,11 @@ def build_set(
     if not options.overwrite and _is_built(yaml_file, report_file, fingerprint):
         print(f"{printable(yaml_file)} is there already, from the same files; --overwrite builds it again", flush=True)
         return _read_report(yaml_file, bodies, reader)
+    if yaml_file.exists() and not options.overwrite:
+        raise UserError(
+            f"{yaml_file} is there already, from other files or other software; --overwrite replaces it, "
+            "another --output keeps it"
+        )
     with GrowingSet(yaml_file, fingerprint) as growing:
         left = units[growing.done :]
         _check_disk(yaml_file, left)
@@ -193,6 +198,9 @@ def _work(unit: Unit) -> Share:
             row = _encode(record)
         except BadEntry as error:
             drop(Dropped(record.where, error.reason, error.detail))
+            continue
+        except FAULTS as error:  # a name that is no path, a picture too large for a JPEG
+            drop(Dropped(record.where, "picture cannot be read", str(error)[:200]))
             continue
         share.rows.append(row)
         share.measured.append(_numbers(result))

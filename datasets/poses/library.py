@@ -77,9 +77,9 @@ def save_pose_library(
 ) -> None:  # fmt: skip
     """Write a library file: poses (N, 24, 3) radians, stored as int16; clip (N,): number of the clip; frame (N,):
     seconds since the start of the clip; names of the clips; rest_joints (24, 3) metres."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
-            temporary,
+            file,
             poses=np.round(poses / _STEP).astype(np.int16),
             clip=np.asarray(clip, np.int16),
             frame=np.asarray(frame, np.float16),

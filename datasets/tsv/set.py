@@ -42,6 +42,10 @@ class TSVSet:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def files(self) -> list[Path]:
+        """The TSV files that are read."""
+        return [file.path for file in (*self.images, *self.labels)]
+
     def image(self, i: int) -> tuple[str, bytes]:
         """Key and encoded image (JPEG or PNG) of row i."""
         source, row = self.rows[i].tolist()

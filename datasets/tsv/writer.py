@@ -85,12 +85,15 @@ class TSVWriter:
 
 def write_composite(yaml_file: str | Path, parts: list[str | Path], rows: np.ndarray) -> None:
     """Write a composite set: rows (N, 2) of (part, row) of the plain sets with the yaml files `parts`."""
-    yaml_file = Path(yaml_file)
+    files = {kind: [Path(part).with_suffix(f".{kind}.tsv") for part in parts] for kind in ("img", "label", "hw")}
+    join_files(Path(yaml_file), files, rows)
+
+
+def join_files(yaml_file: Path, files: dict[str, list[Path]], rows: np.ndarray) -> None:
+    """Write a composite set: rows (N, 2) of (file, row); files: those of img, label and hw, in one order."""
     make_folder(yaml_file.parent)
     linelist = f"{yaml_file.stem}.linelist.tsv"
+    yaml_file.unlink(missing_ok=True)  # an older set of this name must not be read half replaced
     write_text(yaml_file.parent / linelist, "".join(f"{part}\t{row}\n" for part, row in np.asarray(rows).tolist()))
-    spec = {"composite": True, "linelist": linelist}
-    for kind in ("img", "label", "hw"):
-        files = [Path(part).with_suffix(f".{kind}.tsv") for part in parts]
-        spec[kind] = [os.path.relpath(file, yaml_file.parent) for file in files]
-    write_text(yaml_file, yaml.safe_dump(spec))
+    spec = {kind: [os.path.relpath(path, yaml_file.parent) for path in paths] for kind, paths in files.items()}
+    write_text(yaml_file, yaml.safe_dump({"composite": True, "linelist": linelist} | spec))

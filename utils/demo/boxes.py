@@ -24,7 +24,7 @@ def read_boxes(path: Path) -> dict[str, list[Box]]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"--boxes {path} has over {MAX_BYTES >> 20} MB: {FORM}")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a mark before the first byte
         for name, *values in _json_rows(text) if path.suffix.lower() == ".json" else _csv_rows(text):
             boxes.setdefault(Path(name).name, []).append(_box(values, f"--boxes {path}: {name[:100]}"))
     except OSError as error:

@@ -1,5 +1,7 @@
 """The demo's way through films: which of its inputs are films, and the results of each."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,29 +10,29 @@ from utils.demo.options import VIDEO_KINDS
 from utils.demo.placing import Placing
 from utils.demo.terminal import written
 from utils.errors import UserError
-from utils.media.find import is_film
+from utils.media.find import by_number, is_film
 
 if TYPE_CHECKING:  # photographs do not need the libraries of films
     from utils.media.film import NumberedPictures
 
 
-def collect_pictures(paths: list[Path], rate: float) -> "tuple[list[Path], dict[Path, NumberedPictures]]":
-    """Take the pictures of each folder for the frames of one film -> all films' paths, and the films made of pictures,
-    by their folders."""
+def collect_pictures(paths: list[Path], rate: float) -> "tuple[list[Path], dict[Path, Callable[[], NumberedPictures]]]":
+    """Take the pictures of each folder, sorted by number, for the frames of one film -> all films' paths, and functions
+    that open the films made of pictures, by their folders."""
     from utils.media.film import NumberedPictures
 
     folders: dict[Path, list[Path]] = {}
     for path in paths:
         if not is_film(path):
-            folders.setdefault(path.resolve().parent, []).append(path)
-    films = {folder: NumberedPictures(pictures, rate) for folder, pictures in folders.items()}
+            folders.setdefault(path.parent.resolve(), []).append(path)
+    films = {folder: partial(NumberedPictures, by_number(pictures), rate) for folder, pictures in folders.items()}
     return [path for path in paths if is_film(path)] + list(films), films
 
 
 def reconstruct_films(
     predictor,
     paths: list[Path],
-    films: "dict[Path, NumberedPictures]",
+    films: "dict[Path, Callable[[], NumberedPictures]]",
     names: dict[Path, str],
     boxes: dict[Path, list],
     *,
@@ -45,12 +47,12 @@ def reconstruct_films(
 ) -> list[UserError]:
     """Reconstruct films and write their results into a folder -> the errors of those that failed.
 
-    predictor: models.predictor.Predictor. films: by path, those that are made of pictures. names: of the results.
-    boxes: of the people in the first frame. kinds: of files beside the overlay; those that films do not have are left
-    out. smooth: seconds. focal: pixels.
+    predictor: models.predictor.Predictor. films: by path, functions that open those that are made of pictures. names:
+    of the results. boxes: of the people in the first frame. kinds: of files beside the overlay; those that films do not
+    have are left out. smooth: seconds. focal: pixels.
     """
     failures = []
-    predictor = predictor.refined_by(flip_test=flip_test, rest_halves=False)
+    predictor = predictor.refined_by(flip_test=flip_test)
     for path in paths:
         from utils.demo.video_results import VideoResults
         from utils.media.film import open_film
@@ -58,7 +60,7 @@ def reconstruct_films(
         try:
             worker = VideoResults(predictor, renderer, smooth, max_people, placing=placing)
             files = worker.write(
-                films.get(path) or open_film(path),
+                films[path]() if path in films else open_film(path),
                 folder,
                 names[path],
                 kinds & set(VIDEO_KINDS),

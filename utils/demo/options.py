@@ -150,6 +150,11 @@ def get_demo_parser() -> Parser:
     return parser
 
 
+# flags that the web page does not use
+NOT_ON_THE_PAGE = ("bbox", "boxes", "focal", "fps", "height", "html", "max_people", "output", "place", "same_floor")
+NOT_ON_THE_PAGE += ("save", "save_obj", "seconds", "smooth", "tilt")
+
+
 def parse_demo_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line; `save` becomes the set of all requested kinds. UserError if flags conflict."""
     args = get_demo_parser().parse_args(_join_boxes(sys.argv[1:] if arguments is None else arguments))
@@ -159,6 +164,10 @@ def parse_demo_args(arguments: list[str] | None = None) -> argparse.Namespace:
         raise UserError("no input: name photographs or videos with --img_path, or use --webcam 0 or --serve")
     if args.serve and (args.img_path or args.webcam is not None):
         raise UserError("--serve gets its pictures from the web page: remove --img_path and --webcam")
+    usual = get_demo_parser().parse_args([])
+    given = [name for name in NOT_ON_THE_PAGE if getattr(args, name) != getattr(usual, name)]
+    if args.serve and given:
+        raise UserError(f"--{given[0]} has no effect on the web page, which asks for it or leaves it out: remove it")
     args.placing = Placing(args.place, args.tilt, args.height, args.same_floor)
     if args.tilt is not None and not args.placing.floor_needed:
         raise UserError("--tilt is the tilt to a floor, and there is none: add --place ground or --same_floor")
@@ -231,17 +240,19 @@ def check_output(folder: Path, names: list[str], inputs: list[Path], kinds: set[
     films = [os.path.isdir(source) or is_film(source) for source in inputs]
     by_name = {name.lower(): film for name, film in zip(names, films, strict=True)}
     drawn = "|".join(["overlay", *(kind for kind in ("side", "top", "keypoints") if kind in kinds)])
-    data = "|".join(["", *sorted(kinds & {*PHOTO_KINDS, *VIDEO_KINDS} - NAMED_OTHERWISE)])
-    table = r"|_angles\.csv" if "angles" in kinds else ""
+    data = "|".join(sorted(kinds & {*PHOTO_KINDS, *VIDEO_KINDS} - NAMED_OTHERWISE))
+    table = rf"|(?:_person\d+)?\.(?:{data})" if data else ""
+    table += r"|_angles\.csv" if "angles" in kinds else ""
     table += r"|_scene(?:_shot\d+)?\.glb" if "scene" in kinds else ""
-    photo_files = re.compile(
-        rf"(.+?)(?:(?:_(?:{drawn}))?\.png|(?:_person\d+)?\.(?:{data[1:] or 'png'}){table})", re.IGNORECASE
-    )
-    film_files = re.compile(rf"(.+?)(?:_overlay\.mp4|(?:_person\d+)?\.(?:{data[1:] or 'mp4'}){table})", re.IGNORECASE)
+    endings = {
+        False: re.compile(rf"(?:_(?:{drawn}))?\.png{table}", re.IGNORECASE),
+        True: re.compile(rf"_overlay\.mp4{table}", re.IGNORECASE),
+    }
     for path in {*inputs, *others}:
         if not os.path.exists(path) or path.resolve().parent != folder.resolve():
             continue
-        for pattern, film in ((photo_files, False), (film_files, True)):
-            match = pattern.fullmatch(path.resolve().name)
-            if match and by_name.get(match[1].lower()) is film:
+        own = path.resolve().name
+        for length in range(1, len(own)):
+            film = by_name.get(own[:length].lower())
+            if film is not None and endings[film].fullmatch(own[length:]):
                 raise UserError(f"{path} is an input and would be overwritten: choose another --output")

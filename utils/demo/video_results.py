@@ -28,12 +28,14 @@ from utils.media.film import Film
 from utils.media.prefetch import parallel_map
 from utils.media.video import Frame, VideoFile
 from utils.media.video_writer import write_video
+from utils.person import check_bbox
 from utils.process import divided_cores
 from utils.render.labels import number_people
 from utils.render.mesh import RenderOptions
 from utils.render.panels import draw_overlay
 
 WORKERS = 4  # threads that draw
+MAX_SIDE = 16_384  # pixels, of a film: more does not fit an H.264 file
 AGREE = 0.02  # of the rate: how far the header's may be from that of the frames
 
 
@@ -64,7 +66,8 @@ class VideoResults:
     ):
         if predictor.finder is None:
             raise UserError("videos need pretrained/movenet_thunder.safetensors; run scripts/convert_movenet.py")
-        self.predictor, self.renderer, self.smooth, self.max_people = predictor, renderer, smooth, max_people
+        self.predictor = predictor.refined_by(rest_halves=False)  # a half may be cut off in some frames only
+        self.renderer, self.smooth, self.max_people = renderer, smooth, max_people
         self.bar, self.placing = bar, placing or Placing()
 
     def write(
@@ -91,9 +94,15 @@ class VideoResults:
     def reconstruct(self, film: Film | BoundedFilm, boxes: list = (), focal: Focal | None = None) -> PeopleInFilm:
         """boxes: of the people in the first frame. UserError if the film cannot be read."""
         height, width = film.info[2:]
+        if max(height, width) > MAX_SIDE:
+            raise UserError(f"{film.path} has {width} x {height} pixels; make it smaller: at most {MAX_SIDE} a side")
+        for box in boxes:
+            check_bbox(box, np.empty((height, width, 3), np.uint8))
         focal = focal or default_focal(height, width)
         watcher = Watcher(self.predictor, film, self.max_people, boxes, self.bar)
         tracks = watcher.watch()
+        if boxes and not any(watcher.is_given(track) for track in tracks):
+            raise UserError(f"nobody was found in the given box in {film.path}; give a box in its first frame")
         times = np.array(film.times)
         people = [
             PersonInFilm(

@@ -54,7 +54,7 @@ class Watcher:
         for first, after in self.shots():
             inside = [track for track in self.tracks.values() if first <= track.frames[0] < after]
             joined = [t for t in join_pieces(inside, times) if long_enough(t, times, (first, after))]
-            joined.sort(key=lambda track: (not self._given(track), -len(track.frames)))
+            joined.sort(key=lambda track: (not self.is_given(track), -len(track.frames)))
             people += joined[: max(self.max_people, len(self.boxes))]
         self._estimate_missing(people)
         return people
@@ -63,7 +63,7 @@ class Watcher:
         """The first frame of every shot, and the first one after it."""
         return list(zip([0, *self.cuts], [*self.cuts, self.count], strict=True))
 
-    def _given(self, track: Track) -> bool:
+    def is_given(self, track: Track) -> bool:
         """Whether it is of a person whose box was given."""
         return track.frames[0] == 0 and any(overlap(track.boxes[0], box) > 0.3 for box in self.boxes)
 

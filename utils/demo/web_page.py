@@ -19,6 +19,7 @@ from utils.demo.jobs import Job, Jobs
 from utils.demo.options import LARGEST, SMALLEST
 from utils.demo.page_results import Choices
 from utils.demo.placing import Placing
+from utils.demo.same_origin import LOOPBACK, SameOrigin
 from utils.demo.uploads import Uploads
 from utils.errors import UserError
 from utils.media.find import PICTURES, VIDEOS, is_film
@@ -41,6 +42,8 @@ def serve(predictor, results, host: str, port: int):
     with tempfile.TemporaryDirectory(prefix="smpl-pose-page-") as folder, closing(Jobs(WAITING)) as jobs:
         os.environ["GRADIO_TEMP_DIR"] = folder  # folder of uploads until they are read
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        from starlette.middleware import Middleware  # comes with Gradio
+
         page, gradio = build_page(predictor, results, Uploads(folder), jobs)
         print(f"page     http://{host}:{port} (stop with Ctrl-C)", flush=True)
         try:
@@ -55,6 +58,7 @@ def serve(predictor, results, host: str, port: int):
                 head=HEAD.read_text(encoding="utf-8"),
                 ssr_mode=False,
                 pwa=False,
+                app_kwargs={"middleware": [Middleware(SameOrigin, local=host in LOOPBACK)]},
             )
         except OSError as error:
             raise UserError(f"cannot serve at {host}:{port} ({error}); choose another --port or --host") from error

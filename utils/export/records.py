@@ -58,8 +58,9 @@ FIELDS = {
     "mesh_to_camera": "(4, 4) from .obj/.ply/.glb coordinates (y up, z towards the viewer) into the camera frame",
     "vertices": f"(V, 3) .npz only, {FRAME}",
     "place": "camera, origin or ground: where the coordinates lie, of meshes only if it is origin",
-    "tilt, roll": "place ground: degrees by which the camera looks down, and by which the vertical leans to the right",
-    "camera_height": "place ground: metres from the floor up to the camera",
+    "tilt, roll": "with a floor (--place ground or --same_floor): degrees by which the camera looks down, and by which "
+    "the vertical leans to the right",
+    "camera_height": "with a floor: metres from the floor up to the camera",
     "on_floor": "whether the lowest point of the person is on the floor that is fitted to all people",
     "ground_to_camera": "(4, 4) from the ground frame into the camera frame",
     "rate": "films: frames per second on average",

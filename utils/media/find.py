@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError
-from utils.media.images import count_frames, load_image
+from utils.media.images import count_frames, is_picture, load_image
 from utils.media.prefetch import prefetch
 
 PICTURES = (
@@ -44,13 +44,13 @@ def find_media(patterns: Iterable[str | Path]) -> list[Path]:
                 raise UserError(
                     f"no pictures or videos in folder {path}; name files, or use a glob such as '{path}/**/*'"
                 )
-            found += sorted(inside, key=_natural)
+            found += by_number(inside)
         elif not os.path.exists(path) and glob.has_magic(pattern):
             inside = _matches(path)
             if not inside:
                 raise UserError(f"no pictures or videos match {pattern}; check the pattern, and put it in quotes")
             unique = {}
-            for file in sorted(inside, key=_natural):
+            for file in by_number(inside):
                 unique.setdefault(file.resolve(), file)  # a file that several links lead to counts once
             found += unique.values()
         else:
@@ -96,6 +96,8 @@ def is_film(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in VIDEOS + PICTURES or not os.path.isfile(path):
         return suffix in VIDEOS or (suffix in ANIMATED and count_frames(path) > 1)
+    if is_picture(path):
+        return count_frames(path) > 1
     from utils.media.video import open_video  # photographs do not need its libraries
 
     try:
@@ -138,6 +140,11 @@ def load_images(paths: list[Path]) -> Iterator[tuple[Path, np.ndarray | UserErro
 def _is_medium(path: Path) -> bool:
     visible = not path.name.startswith(".")
     return visible and path.suffix.lower() in PICTURES + VIDEOS and os.path.isfile(path)
+
+
+def by_number(paths: Iterable[Path]) -> list[Path]:
+    """Files in the order of the numbers in their names."""
+    return sorted(paths, key=_natural)
 
 
 def _natural(path: Path) -> list:

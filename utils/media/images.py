@@ -98,6 +98,15 @@ def count_frames(path: str | os.PathLike) -> int:
         return 1
 
 
+def is_picture(path: str | Path) -> bool:
+    """Whether the content of a file is that of a picture that can be read."""
+    try:
+        with open_picture(Path(path)):
+            return True
+    except Exception:  # what is wrong with it is for its reader to say
+        return False
+
+
 def picture_to_rgb(picture: Image.Image) -> np.ndarray:
     """A picture of 8 bits -> (H, W, 3) uint8 RGB, what is transparent over white."""
     if picture.has_transparency_data:
@@ -122,7 +131,7 @@ def _array_to_rgb(array: np.ndarray, name: str) -> np.ndarray:
         raise UserError(f"{name} has shape {array.shape}; give (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey")
     if array.dtype == np.int32 and array.min() >= 0 and array.max() < 1 << 16:  # Pillow reads some 16-bit files so
         array = array.astype(np.uint16)
-    if array.dtype == np.uint16:
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # in any byte order
         array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif array.dtype == bool:
         array = array.astype(np.uint8) * 255

@@ -5,49 +5,56 @@ Both classes have the interface of utils.media.video.VideoFile.
 
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 
 from utils.errors import UserError
 from utils.media.clock import rate_of
-from utils.media.images import load_image, open_picture, picture_to_rgb
+from utils.media.images import count_frames, load_image, open_picture, picture_to_rgb
 from utils.media.prefetch import prefetch
 from utils.media.video import AHEAD, MAX_PIXELS, Frame, VideoInfo, fit
 
+FIRST = 10  # frames that are read at once, for the rate: all of them may be hours of work
 SHORTEST, USUAL = 10, 100  # milliseconds: a frame that claims to be shorter lasts USUAL, as in browsers
 
 
 class Animation:
     """An animated picture. UserError if its first frame cannot be read; it ends at the first damaged one.
 
-    All frames have the size of the first.
+    All frames have the size of the first. times: of the frames that were reached so far, from the first on, seconds.
     """
 
     start = None  # it has no sound
 
     def __init__(self, path: str | Path):
         self.path, self.times = Path(path), []
-        size, now = None, 0.0
-        for image, seconds in self._decode():
+        size = None
+        for image, _ in islice(self._from_start(), FIRST):
             size = size or image.shape[:2]
-            self.times.append(now)
-            now += seconds
         if size is None:
             raise UserError(f"{path} is damaged or cut short; copy or export it again")
-        self.info = VideoInfo(len(self.times), rate_of(self.times), *size)
+        self.info = VideoInfo(max(count_frames(path), len(self.times)), rate_of(self.times), *size)
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         """Frames number `start` to `stop` - 1, decoded in a thread."""
         return prefetch(self._between(start, stop), AHEAD)
 
     def _between(self, start: int, stop: int | None) -> Iterator[Frame]:
-        for number, ((image, _), time) in enumerate(zip(self._decode(), self.times, strict=False)):
+        for number, (image, time) in enumerate(self._from_start()):
             if number == stop:
                 return
             if number >= start:
                 yield Frame(fit(image, *self.info[2:]), time)
+
+    def _from_start(self) -> Iterator[Frame]:
+        now = 0.0
+        for number, (image, seconds) in enumerate(self._decode()):
+            if number == len(self.times):
+                self.times.append(now)
+            yield Frame(image, now)
+            now += seconds
 
     def _decode(self) -> Iterator[tuple[np.ndarray, float]]:
         """Every frame (H, W, 3) uint8 RGB, and how many seconds it is shown."""

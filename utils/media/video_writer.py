@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -22,6 +23,7 @@ FINEST = 10_000  # ticks per second at least, by which times are rounded
 COPIED = (
     "aac",
     "mp3",
+    "mp3float",
     "ac3",
     "eac3",
     "alac",
@@ -42,7 +44,11 @@ def write_video(path: str | Path, rate: Fraction, sound_of: VideoFile | None = N
     options = {"movflags": "faststart"}
     rate = Fraction(rate).limit_denominator(100_000)
     ticks = rate.numerator * -(-FINEST // rate.numerator)
-    with atomic_path(path) as temporary, av.open(f"file:{temporary}", "w", format="mp4", options=options) as container:
+    with (
+        _as_user_error(path),
+        atomic_path(path) as temporary,
+        av.open(f"file:{temporary}", "w", format="mp4", options=options) as container,
+    ):
         stream = container.add_stream("libx264", rate=rate, options=QUALITY)
         stream.pix_fmt = "yuv420p"
         stream.codec_context.colorspace = BT709
@@ -86,6 +92,14 @@ def write_video(path: str | Path, rate: Fraction, sound_of: VideoFile | None = N
         mux(stream.encode())
         if sound:
             sound.close()
+
+
+@contextmanager
+def _as_user_error(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise UserError(f"{path} cannot be encoded ({error}); give a film of another size or rate") from error
 
 
 class _Sound:
@@ -138,10 +152,15 @@ class _Sound:
     def _encoded(self, track: av.AudioStream) -> Iterator[av.Packet]:
         target = self.container.add_stream("aac", rate=track.rate or 48000)
         target.layout = "mono" if track.channels == 1 else "stereo"
-        return self._shifted(self.source.decode(track), target.encode, target)
+        return self._shifted(chain(self.source.decode(track), [None]), target.encode, target)
 
     def _shifted(self, items: Iterator, packets_of: Callable, target: av.AudioStream) -> Iterator[av.Packet]:
         for item in items:
+            if item is None:  # the end, which the encoder has to know
+                for packet in packets_of(None):
+                    packet.stream = target
+                    yield packet
+                return
             if item.pts is None:
                 continue
             item.pts -= round((self.film.start or 0) / item.time_base)

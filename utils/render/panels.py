@@ -18,6 +18,7 @@ PAPER_TOP, PAPER_BOTTOM = 244, 214  # grey levels of the side view's background
 FILL = 0.86  # fraction of the side view that the body fills
 GAP = 0.012  # width of the white gap between panels, in panel heights
 GREEN, RED = (0, 220, 0), (255, 40, 40)
+MAX_WIDTH = 8192  # pixels, of a picture that is scaled up
 MAX_PANELS = 5  # people who get a panel of their own
 GRIDS = {1: (1, 1), 2: (1, 2), 3: (2, 2), 4: (2, 2), 5: (2, 3)}  # panels -> rows, columns
 
@@ -171,6 +172,8 @@ def draw_sheet(
     bodies = [bodies] if isinstance(bodies, np.ndarray) else bodies
     height, width = image.shape[:2]
     new = int(np.clip(height, min_height, max_height))
+    if new > height:  # a thin picture is not scaled up to any width
+        new = min(new, max(height, MAX_WIDTH * height // width))
     if new != height:
         size, shrink = (max(1, round(width * new / height)), new), new < height
         image, overlay = (

@@ -52,12 +52,22 @@ class Human36MOfficial:
     def units(self) -> list[Unit]:
         units = []
         for file in self.files:
-            chosen = len(range(0, len(read_cdf(file)), self.every))
+            try:
+                chosen = len(range(0, len(read_cdf(file)), self.every))
+            except UserError:  # read() reports it
+                chosen = 0
+                units.append(Unit(0, (file, -1)))
             units += [Unit(min(FRAMES, chosen - i), (file, i)) for i in range(0, chosen, FRAMES)]
         return units
 
     def read(self, unit: Unit) -> Iterator[PersonRecord | Dropped]:
         file, start = unit.arguments
+        if start < 0:
+            try:
+                read_cdf(file)
+            except UserError as error:
+                yield Dropped(str(file), "joints cannot be read", str(error))
+            return
         subject = file.parents[2]
         video = subject / "Videos" / f"{file.stem}.mp4"
         frames = [i * self.every for i in range(start, start + unit.rows)]

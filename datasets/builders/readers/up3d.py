@@ -20,6 +20,7 @@ from datasets.builders.record import BadEntry, Dropped, PersonRecord, Unit, file
 from datasets.builders.values import betas_of, numbers
 from utils.camera import Perspective
 from utils.errors import UserError
+from utils.safe_load.limits import check_arrays
 from utils.safe_load.unpickler import load_restricted_pickle
 
 ROWS = 64  # of a unit
@@ -84,10 +85,14 @@ class UP3D:
 
     def _joints(self, stem: str) -> np.ndarray:
         """(24, 3) labels of the 14 joints of LSP."""
+        file = self._file(stem, "joints.npy")
         try:
-            joints = np.load(self._file(stem, "joints.npy"), allow_pickle=False)
+            check_arrays(file)
+            joints = np.load(file, allow_pickle=False)
         except FileNotFoundError:
-            raise BadEntry("joints are missing", str(self._file(stem, "joints.npy"))) from None
+            raise BadEntry("joints are missing", str(file)) from None
+        except Exception as error:  # damaged files fail in a dozen ways
+            raise BadEntry("joints cannot be read", f"{file}: {error}"[:200]) from None
         joints = joints if joints.shape == (14, 3) else numbers(joints, (3, 14), "joints").T
         joints = numbers(joints, (14, 3), "joints")
         joints[:, 2] = joints[:, 2] > 0

@@ -36,8 +36,9 @@ def embed(descriptions: list[list[str]]) -> dict[str, np.ndarray]:
 
 
 def write_embeddings(path: Path, embeddings: dict[str, np.ndarray]):
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **embeddings)
+    # into an open file: numpy gives a name in upper case another suffix
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **embeddings)
 
 
 def read_embeddings(path: Path, descriptions_sha256: str) -> dict[str, np.ndarray]:
