@@ -497,6 +497,10 @@ def test_a_film_without_people_says_so(run, tmp_path):
 
 CLASHES = {
     "no input": (["--save=json"], "--img_path"),
+    "page and people": (["--serve", "--max_people=3"], "--max_people has no effect"),
+    "page and height": (["--serve", "--height=180"], "--height has no effect"),
+    "page and files": (["--serve", "--save=obj"], "--save has no effect"),
+    "page and folder": (["--serve", "--output=x"], "--output has no effect"),
     "page and pictures": (["--serve", "--img_path=a.png"], "--serve"),
     "two kinds of boxes": (["--img_path=a.png", "--bbox=1,2,3,4", "--boxes=b.csv"], "--boxes"),
     "unknown kind": (["--img_path=a.png", "--save=fbx"], "--save"),
@@ -606,3 +610,14 @@ def test_pictures_of_a_large_photograph_are_bounded(run, tmp_path, monkeypatch):
     body = np.abs(overlay.astype(int) - small).sum(-1) > 30
     rows, columns = joints.round().astype(int).T[::-1]
     assert body[rows.clip(0, body.shape[0] - 1), columns.clip(0, body.shape[1] - 1)].mean() > 0.9
+
+
+def test_a_box_outside_a_film_is_one_line(run, tmp_path):
+    image = load_image(SAMPLE)
+    with write_video(tmp_path / "a.mp4", Fraction(5)) as add:
+        for _ in range(3):
+            add(image)
+    code, _, err = run("--output", tmp_path / "out", "--bbox", "5000,5000,50,50", img_path=tmp_path / "a.mp4")
+    assert code == 2 and "outside the picture" in err and "Traceback" not in err
+    code, _, err = run("--output", tmp_path / "out", "--bbox", "1,1,30,30", img_path=tmp_path / "a.mp4")
+    assert code == 2 and "nobody was found in the given box" in err and "Traceback" not in err

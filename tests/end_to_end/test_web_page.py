@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 import zipfile
 from fractions import Fraction
 from html import unescape
@@ -89,6 +91,28 @@ def site(tmp_path_factory):
     finally:
         process.kill()
     assert not list(folder.glob("smpl-pose-*"))  # nothing stays behind
+
+
+def test_other_sites_are_refused(site):
+    """Under another name for this computer, and from a form on another page."""
+    address, folder = site
+    form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nx\r\n--x--\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+
+    def status(path: str, data: bytes | None = None, **headers: str) -> int:
+        request = urllib.request.Request(address + path, data, headers | kind if data else headers)
+        try:
+            return urllib.request.urlopen(request, timeout=60).status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert status("/config") == status("/gradio_api/upload", form) == 200
+    assert status("/config", Host="evil.example") == 403
+    before = [*folder.rglob("a.png")]
+    assert status("/gradio_api/upload", form, Origin="http://evil.example") == 403
+    assert [*folder.rglob("a.png")] == before
+    for path in before:  # the tests below wait until no file is left
+        path.unlink()
 
 
 def test_a_visitor(tab, site, tmp_path):

@@ -5,7 +5,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from utils.demo.boxes import read_boxes
+from utils.demo.films import collect_pictures
+from utils.demo.options import check_output
 from utils.errors import UserError
 from utils.media.find import find_media, is_film, is_video, load_images, name_results
 from utils.media.images import save_image
@@ -137,3 +141,64 @@ def test_links_are_followed_once_and_never_in_circles(tmp_path):
 def test_a_url_is_called_one(url):
     with pytest.raises(UserError, match="is a URL"):
         find_media([url])
+
+
+CLASHES = [  # input in the folder of the results, kinds of files, whether it would be overwritten
+    ("im01_overlay.png", set(), True),
+    ("a_side.png", {"side"}, True),
+    ("a_person2.png", set(), True),
+    ("a.png", set(), True),
+    ("a.jpg", {"json"}, False),
+    ("walk.mp4", set(), False),
+    ("walk.gif", {"glb"}, False),
+]
+
+
+@pytest.mark.parametrize(("name", "kinds", "same"), CLASHES)
+def test_what_is_overwritten_is_known_exactly(tmp_path, name, kinds, same):
+    """A result of an input is named NAME, NAME_overlay and so on: no other file of the folder is refused."""
+    path = tmp_path / name
+    if path.suffix == ".gif":
+        frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+    else:
+        path.write_bytes(b"x")
+    names = name_results([path])
+    if same:
+        with pytest.raises(UserError, match="would be overwritten"):
+            check_output(tmp_path, names, [path], kinds)
+        return
+    check_output(tmp_path, names, [path], kinds)
+    # what the result will be called is refused if it is read
+    result = tmp_path / (f"{names[0]}_overlay.mp4" if path.suffix in (".mp4", ".gif") else f"{names[0]}.png")
+    if result != path:
+        result.write_bytes(b"x")
+        with pytest.raises(UserError, match="would be overwritten"):
+            check_output(tmp_path, names, [path], kinds, [result])
+
+
+def test_pictures_of_films_are_sorted_by_number_and_by_their_own_folders(tmp_path):
+    for number in (1, 2, 10):
+        (tmp_path / f"store{number}").mkdir()
+        Image.new("RGB", (9, 9)).save(tmp_path / f"store{number}/x.png")
+    (tmp_path / "frames").mkdir()
+    links = [tmp_path / f"frames/{number}.png" for number in (1, 10, 2)]
+    for link in links:
+        link.symlink_to(tmp_path / f"store{link.stem}/x.png")
+    folders, films = collect_pictures(links, 30)
+    assert folders == [(tmp_path / "frames").resolve()]
+    assert [path.stem for path in films[folders[0]]().paths] == ["1", "2", "10"]
+
+
+def test_a_still_picture_without_a_suffix_is_no_film(tmp_path):
+    still, moving = (Image.new("RGB", (9, 9), colour) for colour in ("red", "blue"))
+    still.save(tmp_path / "still", format="GIF")
+    still.save(tmp_path / "moving", format="GIF", save_all=True, append_images=[moving])
+    assert not is_film(tmp_path / "still") and is_film(tmp_path / "moving")
+
+
+def test_boxes_of_a_spreadsheet(tmp_path):
+    (tmp_path / "boxes.csv").write_bytes(b"\xef\xbb\xbfim01.png,1,2,3,4\n")
+    (tmp_path / "boxes.json").write_bytes(b'\xef\xbb\xbf{"im01.png": [[1, 2, 3, 4]]}')
+    for name in ("boxes.csv", "boxes.json"):
+        assert read_boxes(tmp_path / name) == {"im01.png": [(1.0, 2.0, 3.0, 4.0)]}

@@ -195,3 +195,13 @@ def test_samples_are_small_pictures(tmp_path):
         height, width, _ = load_image(shutil.copy(path, tmp_path)).shape
         assert min(height, width) > 224
     assert len(list(SAMPLES.glob("im*.png"))) == 3
+
+
+def test_sixteen_bits_in_any_byte_order(tmp_path):
+    values = (np.arange(12).reshape(3, 4) * 5000).astype(np.uint16)
+    expected = ((values.astype(int) + 128) // 257).astype(np.uint8)
+    for order in ("<", ">"):
+        data = values.astype(f"{order}u2").tobytes()
+        mode = "I;16" if order == "<" else "I;16B"
+        Image.frombytes(mode, (4, 3), data).save(tmp_path / "a.tif")
+        assert (load_image(tmp_path / "a.tif") == expected[..., None]).all(), order

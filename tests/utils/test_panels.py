@@ -183,3 +183,8 @@ def test_each_body_has_its_own_look():
     left, right = picture[:, :95].astype(int), picture[:, 105:].astype(int)
     assert (left[..., 0] - left[..., 2]).max() > 60 and (right[..., 2] - right[..., 0]).max() > 60
     assert (left[..., 2] - left[..., 0]).max() < 10 and (right[..., 0] - right[..., 2]).max() < 10
+
+
+def test_a_thin_picture_is_not_scaled_up_to_any_width():
+    thin = np.zeros((1, 1000, 3), np.uint8)
+    assert draw_sheet(thin, thin, [ball(3, 0.2)], FACES, 1000, min_height=320).shape[1] < 20_000

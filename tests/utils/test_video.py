@@ -381,3 +381,32 @@ def test_an_unplugged_webcam_is_told(tmp_path, webcam):
 def test_without_a_webcam_it_says_so(tmp_path):
     with pytest.raises(UserError, match="webcam 99"):
         record_webcam(99, tmp_path / "cam.mp4", seconds=1)
+
+
+def test_the_length_of_an_animation_does_not_cost_time_at_the_start(tmp_path, monkeypatch):
+    pictures = [Image.fromarray(picture(t % 20)) for t in range(60)]
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:], duration=50, lossless=True)
+    film = open_film(tmp_path / "a.webp")
+    assert (film.info.frames, film.info.rate, len(film.times)) == (60, 20, 10)
+    frames = list(film.frames(30, 50))
+    assert [round(20 * frame.time) for frame in frames] == list(range(30, 50)) and len(film.times) >= 50
+    assert all(np.array_equal(frame.image, picture(t % 20)) for t, frame in enumerate(frames, 30))
+    assert len(list(film.frames())) == len(film.times) == 60
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "libmp3lame"])
+def test_sound_is_kept_to_its_end(tmp_path, codec):
+    film = make_film(tmp_path / "s.mkv", [picture(t) for t in range(12)], np.arange(12) / 10, sound=codec)
+    with write_video(tmp_path / "out.mp4", Fraction(10), sound_of=open_film(film)) as add:
+        for t in range(12):
+            add(picture(t))
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        samples = sum(frame.samples for frame in container.decode(audio=0))
+        assert container.streams.audio[0].codec_context.name.startswith("mp3" if "mp3" in codec else "aac")
+    assert samples >= 48_000 - 50
+
+
+def test_a_size_that_no_encoder_takes_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="cannot be encoded"), write_video(tmp_path / "a.mp4", RATE) as add:
+        add(np.zeros((20, 20_000, 3), np.uint8))
+    assert not list(tmp_path.iterdir())

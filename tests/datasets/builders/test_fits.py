@@ -12,6 +12,7 @@ from scripts import (
 )
 from tests.helpers.releases import fits
 from tests.helpers.releases.built import assert_agrees, labels_of, report_of, run
+from tests.helpers.tiny_data import write_set
 from utils.paths import OPEN_BODY
 
 COMMON = ("--smpl_path", OPEN_BODY, "--num_workers", 1, "--sheet_rows", 0)
@@ -211,3 +212,45 @@ def test_files_that_are_no_release_are_one_line(tmp_path):
         code, output = build(build_coco_dataset, tmp_path / "out", "--images", tmp_path / "images", *flags)
         assert code == 2 and output.count("error:") == 1 and "Traceback" not in output, output
         assert not list(tmp_path.glob("out/**/*.yaml"))
+
+
+def test_a_set_of_the_same_name_is_not_replaced_unasked(tmp_path):
+    photos = fits.make_photos(tmp_path / "mpii", ["images/015601864.jpg"], centred=True)
+    np.savez(tmp_path / "mpii_cliffGT.npz", **fits.cliff(photos))
+    yaml_file = tmp_path / "mpii/train.yaml"
+    write_set(yaml_file, 3, 0)
+    before = {path.name: path.read_bytes() for path in yaml_file.parent.glob("train.*")}
+    flags = ("--images", tmp_path / "mpii", "--fits", tmp_path / "mpii_cliffGT.npz")
+    code, output = build(build_mpii_dataset, tmp_path, *flags)
+    assert code == 2 and "--overwrite replaces it" in output, output
+    assert {path.name: path.read_bytes() for path in yaml_file.parent.glob("train.*")} == before
+    code, output = build(build_mpii_dataset, tmp_path, *flags, "--overwrite")
+    assert code == 0 and len(labels_of(yaml_file)) == 1, output
+
+    joined = ("--data_root", tmp_path, "--parts", "mpii/train.yaml")
+    assert run(build_mixed_dataset, *joined)[0] == 0
+    code, output = run(build_mixed_dataset, *joined)
+    assert code == 2 and "--overwrite replaces it" in output
+    assert run(build_mixed_dataset, *joined, "--overwrite")[0] == 0
+
+
+def test_names_that_no_file_can_have_are_left_out(tmp_path):
+    photos = fits.make_photos(tmp_path / "train2017", ["000000000009.jpg", "000000000025.jpg"])
+    data = fits.coco_annotations(photos, fits.COCO)
+    data["images"][0]["file_name"] = "b\0ad.jpg"
+    annotations = fits.write_json(tmp_path / "person_keypoints.json", data)
+    file = fits.write_json(tmp_path / "fits.json", fits.neuralannot(photos))
+    flags = ("--images", tmp_path / "train2017", "--annotations", annotations, "--fits", file)
+    code, output = build(build_coco_dataset, tmp_path, *flags)
+    assert code == 0 and len(labels_of(tmp_path / "coco_smpl/train.yaml")) == 1, output
+    assert sum(report_of(tmp_path / "coco_smpl/train.yaml")["dropped"].values()) == 1
+
+
+@pytest.mark.parametrize("change", [{"imgname": "a.jpg"}, {"scale": np.ones(1)}, {"center": 3.0}])
+def test_npz_files_without_one_entry_per_person_are_one_line(tmp_path, change):
+    photos = fits.make_photos(tmp_path / "mpii", ["images/a.jpg", "images/b.jpg"], centred=True)
+    data = fits.cliff(photos)
+    for content in (data | change, {name: value[:0] for name, value in data.items()}):
+        np.savez(tmp_path / "fits.npz", **content)
+        code, output = build(build_mpii_dataset, tmp_path, "--images", tmp_path, "--fits", tmp_path / "fits.npz")
+        assert code == 2 and "Traceback" not in output and "fits.npz" in output, output

@@ -1,5 +1,7 @@
 """Human3.6M's own CDF files and videos -> rows."""
 
+import shutil
+
 import av
 import cdflib.cdfwrite
 import numpy as np
@@ -87,3 +89,13 @@ def test_a_missing_video_is_told(release, tmp_path):
     flags = ("--official", tmp_path, "--output", tmp_path / "out", "--splits", "valid", "--num_workers", 1)
     code, output = run(build_h36m_dataset, *flags, "--smpl_path", OPEN_BODY)
     assert code == 2 and f"Walking 1.{CAMERA}.mp4" in output
+
+
+def test_a_damaged_file_is_left_out(release, tmp_path):
+    root, _ = release
+    shutil.copytree(root, tmp_path / "release")
+    for kind in ("D3_Positions_mono", "D2_Positions"):
+        (tmp_path / f"release/S9/MyPoseFeatures/{kind}/Sitting.{CAMERA}.cdf").write_bytes(b"damaged")
+    flags = ("--official", tmp_path / "release", "--output", tmp_path, "--splits", "valid", "--num_workers", 1)
+    code, output = run(build_h36m_dataset, *flags, "--smpl_path", OPEN_BODY)
+    assert code == 0 and "joints cannot be read" in output, output
