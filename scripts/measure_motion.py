@@ -105,7 +105,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         videos = unpack(args.wheel or fetch_wheel(Path(scratch)), Path(scratch) / "unpacked") / "videos"
         for flip_test in (False, True):
-            predictor = load_predictor(device="cpu", flip_test=flip_test)
+            predictor = load_predictor(device="cpu", flip_test=flip_test).refined_by(rest_halves=False)
             print(f"\n| {'with' if flip_test else 'without'} the flip test | {' | '.join(FIELDS)} |")
             print("| --- | --- | --- | --- | --- |")
             tracks = {}
