@@ -79,9 +79,8 @@ def run(args: Namespace, device: torch.device):
     checkpoint = load_weights(model, newest or args.load_checkpoint, config_from_args(args, body))
     model, criterion = model.to(device), criterion.to(device)
     if args.eval_only:
-        evaluate_only(args, model, criterion, checkpoint, device)
-    else:
-        train(prepare_training(args, model, criterion, checkpoints, newest, checkpoint, device))
+        return evaluate_only(args, model, criterion, checkpoint, device)
+    train(prepare_training(args, model, criterion, checkpoints, newest, checkpoint, device))
 
 
 def evaluate_only(args: Namespace, model: nn.Module, criterion: Criterion, checkpoint: dict | None, device):
@@ -96,9 +95,8 @@ def evaluate_only(args: Namespace, model: nn.Module, criterion: Criterion, check
     loader, protocol = make_loader(args, "val"), args.protocol
     with loader_errors():
         found = evaluation.predict(network, criterion, loader, device, BadRowLog(None), protocol=protocol)
-    report = evaluation.report_on(
-        found, args.save_predictions, args.group_by, None if args.val_yaml else args.data_mode
-    )
+    named = None if args.val_yaml else args.data_mode
+    report = evaluation.report_on(found, args.save_predictions, args.group_by, named)
     report_metrics(report, describe_protocol(args, criterion), args.metrics_json)
 
 
