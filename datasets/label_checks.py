@@ -8,10 +8,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from utils.process import print_once
-from utils.skeleton import J24, J24_FLIP, J24_LIMBS, SMPL_JOINTS
+from utils.skeleton import J24, J24_FLIP, J24_LIMB_ENDS, J24_LIMBS, SMPL_JOINTS
 
-LIMBS = {"thigh": ("Hip", "Knee"), "shin": ("Knee", "Ankle"), "upper arm": ("Shoulder", "Elbow"),
-         "forearm": ("Elbow", "Wrist")}  # fmt: skip
 LIMB_RANGE = (0.1, 0.8)  # metres, of the median
 LARGEST_ROTATION = 6.5  # radians; a whole turn is 6.28
 LARGEST_BETA = 10.0
@@ -27,9 +25,6 @@ ROWS, BATCHES = 32, 3  # of training that are checked
 
 _LIMB = np.array(J24_LIMBS)
 _MIRROR = np.array(J24_FLIP)[_LIMB]  # limb keypoints with the sides exchanged
-_ENDS = {
-    name: np.array([[J24.index(f"{side}_{joint}") for joint in ends] for side in "LR"]) for name, ends in LIMBS.items()
-}
 _SMPL_LIMB = np.array([SMPL_JOINTS.index(J24[j][:2] + J24[j][2:].lower()) for j in J24_LIMBS])
 
 Measures = dict[str, np.ndarray]
@@ -46,8 +41,8 @@ def measure(batch: dict, joints: np.ndarray | None = None) -> Measures:
     xy, seen = batch["keypoints_2d"][:, _LIMB, :2], batch["keypoints_2d"][:, _LIMB, 2] > 0
     xyz, known = batch["keypoints_3d"][:, _LIMB, :3], batch["keypoints_3d"][:, _LIMB, 3] > 0
     measures = {}
-    for name, ends in _ENDS.items():
-        points = batch["keypoints_3d"][:, ends]  # (B, 2 sides, 2 ends, 4)
+    for name, ends in J24_LIMB_ENDS.items():
+        points = batch["keypoints_3d"][:, np.array(ends)]  # (B, 2 sides, 2 ends, 4)
         length = np.linalg.norm(points[:, :, 0, :3] - points[:, :, 1, :3], axis=-1).mean(1)
         measures[name] = _where(has_3d & (points[..., 3] > 0).all((1, 2)), length)
     turns = np.linalg.norm(batch["pose"].reshape(-1, 24, 3), axis=-1)
@@ -91,7 +86,7 @@ def suspicions(measures: Measures) -> list[str]:
     median = {name: float(np.median(values)) for name, values in known.items()}
     share = {name: float((values > 0).mean()) for name, values in known.items() if name.startswith("exchanged")}
     found = []
-    lengths = [median[name] for name in LIMBS if name in median]
+    lengths = [median[name] for name in J24_LIMB_ENDS if name in median]
     if lengths and not LIMB_RANGE[0] <= np.median(lengths) <= LIMB_RANGE[1]:
         unit = "millimetres" if np.median(lengths) > 80 else "centimetres" if np.median(lengths) > 3 else "another unit"
         found.append(f"limbs of the 3D keypoints are {np.median(lengths):.3g} m long: are they in {unit}?")

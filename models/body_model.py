@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from utils.errors import UserError
 from utils.safe_load.limits import check_arrays
 from utils.safe_load.unpickler import load_restricted_pickle
-from utils.skeleton import NUM_JOINTS, SMPL_PARENTS
+from utils.skeleton import NUM_JOINTS, SMPL_PARENTS, tree_levels
 
 NUM_BETAS = 10
 NUM_POSE_FEATURES = 207
@@ -67,7 +67,7 @@ class BodyModel(nn.Module):
         self.uv, self.uv_faces, self.flip_vertices = uv, uv_faces, flip_vertices
         self.keypoint_regressors = keypoint_regressors or {}
         self.mean_params = mean_params
-        self.levels = _tree_levels(self.parents)
+        self.levels = tree_levels(self.parents)
 
         def buffer(key, value):
             self.register_buffer(key, torch.tensor(np.asarray(value), dtype=torch.float32), persistent=False)
@@ -154,14 +154,6 @@ class BodyModel(nn.Module):
             turns.append(turn @ rotmats[level])
             places.append(place + (turn @ (joints[level] - start)[..., None])[..., 0])
         return tuple(torch.cat(parts, 1).index_select(1, self.order) for parts in (turns, places))
-
-
-def _tree_levels(parents: tuple[int, ...]) -> list[list[int]]:
-    """Joints by their distance from the root; a level's parents all lie in the level above."""
-    depth = {0: 0}
-    for j, p in enumerate(parents[1:], 1):
-        depth[j] = depth[p] + 1
-    return [[j for j in depth if depth[j] == d] for d in range(max(depth.values()) + 1)]
 
 
 def load_body_model(path: str | Path) -> BodyModel:

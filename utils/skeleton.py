@@ -46,6 +46,25 @@ J14_BONES = tuple(
     )
 )  # fmt: skip
 
+# limbs: name -> the two J24 joints at its ends, left and right
+J24_LIMB_ENDS = {
+    name: tuple((J24.index(f"{side}_{a}"), J24.index(f"{side}_{b}")) for side in "LR")
+    for name, (a, b) in {
+        "thigh": ("Hip", "Knee"),
+        "shin": ("Knee", "Ankle"),
+        "upper arm": ("Shoulder", "Elbow"),
+        "forearm": ("Elbow", "Wrist"),
+    }.items()
+}
+
+
+def tree_levels(parents: tuple[int, ...]) -> list[list[int]]:
+    """Joints by their distance from the root; a level's parents all lie in the level above."""
+    depth = {0: 0}
+    for j, p in enumerate(parents[1:], 1):
+        depth[j] = depth[p] + 1
+    return [[j for j in depth if depth[j] == d] for d in range(max(depth.values()) + 1)]
+
 
 def flip_permutation(names: tuple[str, ...]) -> tuple[int, ...]:
     """Index of the mirror image of each joint, from the names (`L_` and `R_`, `left_` and `right_`)."""

@@ -9,17 +9,8 @@ from datasets.builders.frames import other_conventions
 from datasets.builders.other_poses import other_poses, pose_error
 from datasets.builders.record import BadEntry, PersonRecord
 from utils.camera import Perspective
-from utils.skeleton import J24, J24_FLIP, J24_LIMBS, J24_PELVIS
+from utils.skeleton import J24, J24_FLIP, J24_LIMB_ENDS, J24_LIMBS, J24_PELVIS
 
-LIMBS = {
-    "thigh": ("Hip", "Knee"),
-    "shin": ("Knee", "Ankle"),
-    "upper arm": ("Shoulder", "Elbow"),
-    "forearm": ("Elbow", "Wrist"),
-}
-_ENDS = {
-    name: [(J24.index(f"{side}_{a}"), J24.index(f"{side}_{b}")) for side in "LR"] for name, (a, b) in LIMBS.items()
-}
 _HIPS = [J24.index("R_Hip"), J24.index("L_Hip")]
 _ARMS_AND_LEGS = list(J24_LIMBS)
 
@@ -124,7 +115,7 @@ def _check(result: Completed) -> Completed | BadEntry:
         record.keypoints_3d = np.array(record.keypoints_3d)
         record.keypoints_3d[:, :3] -= _origin(record.keypoints_3d)
         record.keypoints_3d[record.keypoints_3d[:, 3] == 0] = 0
-        for name, ends in _ENDS.items():
+        for name, ends in J24_LIMB_ENDS.items():
             lengths = [
                 np.linalg.norm(record.keypoints_3d[a, :3] - record.keypoints_3d[b, :3])
                 for a, b in ends

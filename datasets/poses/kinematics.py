@@ -4,21 +4,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
-from utils.skeleton import SMPL_PARENTS
+from utils.skeleton import SMPL_PARENTS, tree_levels
 
-
-def _tree_levels() -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Joints and their parents by depth in the tree, without the root."""
-    levels: list[list[int]] = []
-    depth: list[int] = []
-    for joint, parent in enumerate(SMPL_PARENTS):
-        depth.append(0 if parent < 0 else 1 + depth[parent])
-        levels += [[]] * (depth[joint] == len(levels))
-        levels[depth[joint]] = [*levels[depth[joint]], joint]
-    return tuple((np.array(level), np.array([SMPL_PARENTS[j] for j in level])) for level in levels[1:])
-
-
-_LEVELS = _tree_levels()  # a whole level is rotated in one product
+# joints and their parents by depth in the tree, without the root: a whole level is rotated in one product
+_LEVELS = tuple(
+    (np.array(level), np.array([SMPL_PARENTS[j] for j in level])) for level in tree_levels(SMPL_PARENTS)[1:]
+)
 
 
 def forward_kinematics(rotmat: np.ndarray, rest_joints: np.ndarray, root: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

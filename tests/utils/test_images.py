@@ -205,3 +205,11 @@ def test_sixteen_bits_in_any_byte_order(tmp_path):
         mode = "I;16" if order == "<" else "I;16B"
         Image.frombytes(mode, (4, 3), data).save(tmp_path / "a.tif")
         assert (load_image(tmp_path / "a.tif") == expected[..., None]).all(), order
+
+
+def test_sixteen_bits_whose_zero_is_white(tmp_path):
+    values = (np.arange(12).reshape(3, 4) * 5000).astype(np.uint16)
+    picture = Image.frombytes("I;16", (4, 3), values.astype("<u2").tobytes())
+    picture.save(tmp_path / "a.tif", tiffinfo={262: 0})
+    expected = ((65535 - values.astype(int) + 128) // 257).astype(np.uint8)
+    assert (load_image(tmp_path / "a.tif") == expected[..., None]).all()

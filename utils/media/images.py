@@ -13,6 +13,7 @@ from utils.errors import UserError
 from utils.files import atomic_path
 
 MAX_PIXELS = 150_000_000  # 450 MB as RGB; more is a decompression bomb or not a photograph
+PHOTOMETRIC = 262  # the TIFF tag that says whether 0 is black or white
 # raster formats that Pillow decodes itself; not EPS, for which it starts Ghostscript
 READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO", "DIB", "HEIF")
 WRITE = {
@@ -70,9 +71,13 @@ def save_image(path: str | os.PathLike, image: np.ndarray):
 def _read(path: Path, max_pixels: int) -> np.ndarray:
     with open_picture(path, max_pixels) as picture:
         picture.load()
+        white_is_zero = picture.format == "TIFF" and picture.tag_v2.get(PHOTOMETRIC) == 0
         picture = ImageOps.exif_transpose(picture)
         if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-            return _array_to_rgb(np.asarray(picture), str(path))
+            array = np.asarray(picture)
+            if white_is_zero and array.dtype.kind == "u":  # Pillow inverts those of 8 bits only
+                array = np.iinfo(array.dtype).max - array
+            return _array_to_rgb(array, str(path))
         return picture_to_rgb(picture)
 
 
