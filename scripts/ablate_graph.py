@@ -40,7 +40,7 @@ from scripts.lib.graph_ablation.run import RECIPE, VARIANTS, Run, Stopped, execu
 from utils.arguments import Parser, input_folder, number, output_folder, script_parser
 from utils.checkpoint import find_checkpoint, load_checkpoint
 from utils.errors import UserError, exit_on_user_error
-from utils.files import atomic_path, make_folder
+from utils.files import atomic_path, make_folder, write_text
 from utils.process import choose_device
 
 
@@ -81,7 +81,8 @@ def read_records(folder: Path) -> list[dict]:
     for path in sorted(folder.glob("*_seed*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            Run(record["variant"], record["share"], record["seed"]), record["tests"], record["settings"]
+            Run(record["variant"], record["share"], record["seed"]), record["tests"][TEST], record["settings"]
+            VARIANTS[record["variant"]], record["gates"], record["people"], record["parameters"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is not the record of a run ({error}): delete it and run again") from error
         records.append(record)
@@ -114,6 +115,19 @@ def check_settings(records: list[dict], settings: dict | None = None):
         settings = settings or record["settings"]
         if different := sorted(name for name in settings if record["settings"].get(name) != settings[name]):
             raise UserError(f"--output holds runs with another {', '.join(different)}: choose another folder")
+
+
+def remember_settings(folder: Path, settings: dict):
+    """Save the settings before the first run. UserError if an unfinished run of the folder has others."""
+    path = folder / "settings.json"
+    if path.exists():
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}): choose another --output") from error
+        check_settings([{"settings": content}], settings)
+    else:
+        write_text(path, json.dumps(settings, indent=1) + "\n")
 
 
 def get_args_parser() -> Parser:
@@ -193,6 +207,7 @@ def main():
         options_of(run, settings)  # too few people are an error before any training
     make_folder(args.output)
     check_settings(read_records(args.output), settings)
+    remember_settings(args.output, settings)
     write_nearest(args.output, args.shares, people, tests[TEST])
     work(runs, args.output, args.features, tests, settings)
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def unpack(wheel: Path, folder: Path) -> Path:
         with zipfile.ZipFile(wheel) as archive:
             names = [n for n in archive.namelist() if n.startswith((f"{DEMO}/videos/", f"{DEMO}/calibration/Calib"))]
             archive.extractall(folder, names)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{wheel} is not a readable wheel ({error}); download {PACKAGE} again") from error
     if not names:
         raise UserError(f"{wheel} does not contain {DEMO}; give the wheel of {PACKAGE}")
@@ -189,7 +190,8 @@ def main():
         for camera, view in zip(cameras, views, strict=True):
             for t, jpeg in enumerate(view.frames[:count]):
                 height, width = (round(IMAGE_SCALE * side) for side in view.size)
-                writer.add(f"{camera.name}_{t:03d}", jpeg, labels(camera, points[t]), height, width)
+                # a key that names the sequence and the frame
+                writer.add(f"{camera.name}/{t:03d}.jpg", jpeg, labels(camera, points[t]), height, width)
     write_text(folder / "uncertainty.json", json.dumps(uncertainty.numbers(), indent=2) + "\n")
     write_jpeg(folder / "check.jpg", draw_check(folder / "test.yaml", count))
     print(

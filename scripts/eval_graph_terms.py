@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.build import build_loader
-from datasets.feature_cache import FeatureCache
+from datasets.feature_cache import FeatureCache, read_provenance
 from models.criterion import Criterion
 from models.features import network_input
 from models.mesh_recovery import MeshRecovery
@@ -29,6 +29,7 @@ from scripts.lib.graph_ablation.measure import MEASURES, joint_groups, mean_erro
 from scripts.lib.graph_ablation.report import markdown, span, star
 from scripts.lib.graph_ablation.run import evaluate
 from scripts.lib.graph_ablation.terms import removed, terms_of
+from scripts.lib.occlusion.sweep import PATCHES_PER_PERSON
 from utils.arguments import input_folder, number, output_file, script_parser
 from utils.errors import UserError, exit_on_user_error
 from utils.evaluation.predictions import Predictions
@@ -50,16 +51,22 @@ def with_learned_stages(model: MeshRecovery, dataset: Dataset) -> list[dict]:
     return rows
 
 
-def compare(whole: Predictions, without: dict[str, Predictions]) -> dict:
-    """Measure -> group -> error of the whole network, and per term the change with its interval, mm."""
-    groups = {name: mask for name, mask in joint_groups(whole).items() if mask.any()}
+def compare(whole: Predictions, without: dict[str, Predictions], people: np.ndarray | None = None) -> dict:
+    """Measure -> group -> error of the whole network, and per term the change with its interval, mm.
+
+    people (N,): number of the person of each row; default: each row another one.
+    """
+    known = ~np.isnan(whole.label_joints).any(-1)
+    groups = {name: mask & known for name, mask in joint_groups(whole).items() if (mask & known).any()}
+    if not groups:
+        raise UserError("these people have no 3D labels: choose a cache of synthetic people or of pose2sim")
     report = {}
     for title, measure in MEASURES.items():
         errors = {term: measure(found) for term, found in without.items()}
         own = measure(whole)
         report[title] = {}
         for group, mask in groups.items():
-            changes = {term: paired({0: error}, {0: own}, mask) for term, error in errors.items()}
+            changes = {term: paired({0: error}, {0: own}, mask, people) for term, error in errors.items()}
             report[title][group] = {
                 "error_mm": mean_error(own, mask),
                 "joints": int((mask & ~np.isnan(own)).sum()),
@@ -110,7 +117,9 @@ def main():
     for term in terms_of(model):
         with removed(model, term):
             without[term] = evaluate(model, criterion, rows, device)
-    report = compare(whole, without)
+    first = next(iter(sorted(args.features.glob("people_*.safetensors"))))
+    occluded = read_provenance(first).get("occlude") is not None
+    report = compare(whole, without, whole.index // PATCHES_PER_PERSON if occluded else None)
     print(tables(report))
     if args.output:
         make_folder(args.output.parent)

@@ -10,9 +10,9 @@ occlusion.json. The table has the joints of the hidden part alone. Limbs are hid
 inside the crop. Takes a second per person on one core, and 5 with --slide 7.
 """
 
-import itertools
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from scripts.lib.occlusion.patches import LIMBS, OCCLUDERS, limb_keypoints
 from scripts.lib.occlusion.sweep import MEASURES, Networks, sweep
 from utils.arguments import add_assets_flag, input_file, number, output_folder, script_parser
 from utils.errors import UserError, exit_on_user_error, printable
+from utils.evaluation.groups import sequences_of
 from utils.files import make_folder, write_text
 from utils.paths import OPEN_BODY
 from utils.process import choose_device
@@ -45,15 +46,30 @@ def open_people(yaml_file: Path | None, assets: str, num_samples: int) -> Datase
     return SyntheticDataset(OPEN_BODY, "test", num_samples=num_samples, assets=assets)
 
 
-def measure(networks: Networks, people: Dataset, num_samples: int, **options) -> dict[str, dict[str, np.ndarray]]:
-    """Network -> measure -> errors (N, 1 + K, 14) in mm of the first people with 3D labels."""
-    readable = SkipBadRows(people, replace=False)
-    rows = (row for row in (readable[i] for i in range(len(readable))) if "image" in row)
-    found = itertools.islice(sweep(networks, rows, **options), num_samples)
-    results = list(tqdm(found, "people", total=min(num_samples, len(people)), disable=None))
-    if not results:
-        raise UserError("no row of the set has 3D keypoints: choose another set")
-    return {name: {m: np.stack([r[name][m] for r in results]) for m in MEASURES} for name in networks.names}
+def measure(
+    networks: Networks, people: Dataset, num_samples: int, **options
+) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:
+    """Network -> measure -> errors (N, 1 + K, 14) in mm of rows with 3D labels; the number of each row's sequence (N,).
+
+    The rows are spread evenly over the set, because neighbours are often frames of one sequence.
+    """
+    readable, keys, results = SkipBadRows(people, replace=False), [""], []
+    chosen = np.unique(np.linspace(0, len(readable) - 1, min(num_samples, len(readable))).astype(int))
+
+    def rows() -> Iterator[dict]:
+        for i in chosen.tolist():
+            row = readable[i]
+            if "image" in row:
+                keys[-1] = str(row.get("image_id", i))
+                yield row
+
+    for result in tqdm(sweep(networks, rows(), **options), "people", total=len(chosen), disable=None):
+        results.append(result)
+        keys.append("")
+    if not results or all(np.isnan(r[name][m][1:]).all() for r in results for name in r for m in MEASURES):
+        raise UserError("no row of the set has 3D keypoints and a limb inside the picture: choose another set")
+    errors = {name: {m: np.stack([r[name][m] for r in results]) for m in MEASURES} for name in networks.names}
+    return errors, np.unique(sequences_of(keys[: len(results)]), return_inverse=True)[1]
 
 
 def increases(errors: np.ndarray) -> np.ndarray:
@@ -67,9 +83,10 @@ def _over_people(values: np.ndarray) -> np.ndarray:
     return np.where(count, np.nansum(values, 0) / np.maximum(count, 1), np.nan)
 
 
-def covered_joints(errors: dict[str, np.ndarray]) -> list[dict]:
+def covered_joints(errors: dict[str, np.ndarray], sequences: np.ndarray | None = None) -> list[dict]:
     """For each limb and for all limbs together: number of people, and for each network the error of the joints of the
-    limb without the patch and with it, mm. The change with the patch from the first network, with its interval."""
+    limb without the patch and with it, mm. The change with the patch from the first network, with its interval, for
+    which rows of one sequence (N,) are drawn together."""
     first = next(iter(errors.values()))
     chosen = {}
     for place, limb in enumerate(LIMBS, 1):
@@ -85,7 +102,7 @@ def covered_joints(errors: dict[str, np.ndarray]) -> list[dict]:
             row["networks"][name] = {"free_mm": _mean(free[mask]), "hidden_mm": _mean(own[mask])}
             if own is not first:
                 a, b, flat = (values.reshape(len(first), -1) for values in (own, first, mask))
-                change = paired({0: a}, {0: b}, flat)
+                change = paired({0: a}, {0: b}, flat, sequences)
                 row["networks"][name] |= {"change_mm": change and change.mean, "interval_mm": change and change.people}
         rows.append(row)
     return rows
@@ -138,7 +155,7 @@ def main():
     networks = Networks(args.checkpoint, args.without_graph, device)
     make_folder(args.output)
     options = {"occluder": args.occluder, "slide": args.slide or 0, "radius": args.radius, "side": args.square}
-    errors = measure(networks, people, args.num_samples, **options)
+    errors, sequences = measure(networks, people, args.num_samples, **options)
     number_of_people = len(next(iter(errors.values()))[MEASURES[0]])
     report = {"people": number_of_people, "joints": list(J14), "limbs": [] if args.slide else list(LIMBS), **options}
     grown, under = {}, {}
@@ -151,7 +168,7 @@ def main():
             for label, matrices in (("increase_mm", grown[name]), ("with_patch_mm", under[name]))
         }
         if not args.slide:
-            report[name]["covered"] = covered_joints(chosen)
+            report[name]["covered"] = covered_joints(chosen, sequences)
             print(table(report[name]["covered"], name) + "\n")
     name = MEASURES[0]
     title = f"{name} under a {args.occluder} patch, {number_of_people} people"

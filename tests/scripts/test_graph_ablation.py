@@ -111,7 +111,7 @@ def test_rows_of_one_person_are_drawn_together():
     a, b = (rng.normal(100, 20, (40, 14)) for _ in range(2))
     once = paired({0: a}, {0: b}, np.ones((40, 14), bool))
     many = [values.repeat(11, 0) for values in (a, b)]
-    together = paired({0: many[0]}, {0: many[1]}, np.ones((440, 14), bool), rows_per_person=11)
+    together = paired({0: many[0]}, {0: many[1]}, np.ones((440, 14), bool), np.arange(440) // 11)
     apart = paired({0: many[0]}, {0: many[1]}, np.ones((440, 14), bool))
     assert together.people == pytest.approx(once.people)
     assert apart.people[1] - apart.people[0] < 0.5 * (once.people[1] - once.people[0])
@@ -125,6 +125,7 @@ def difference(mean: float, half: float, wide: float, by_seed: tuple[float, ...]
 def test_the_decision_follows_the_plan():
     clear = difference(-3, 1, 4, (-2, -3, -4))
     assert decide([clear, clear], 3) == "yes"
+    assert decide([clear, clear], 3, [1]).startswith("open: seed 1 has a run on the plateau")
     one_sign = difference(-1.5, 1, 1.5, (-4, 0.5, -1))
     assert decide([clear, one_sign], 3) == "open: more seeds are needed"
     small = difference(-0.2, 1, 1.2, (0.3, -0.5, -0.4))

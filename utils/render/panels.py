@@ -224,7 +224,7 @@ def _draw_skeleton(image: np.ndarray, points: np.ndarray, shown: np.ndarray, col
     """Draw J14 keypoints (14, 2) in the crop frame onto image (H, W, 3), in place; `shown` (14,) bool."""
     size = np.array(image.shape[1::-1])
     # points far outside the crop would overflow OpenCV's integers
-    pixels = ((points.clip(-4, 4) + 1) / 2 * (size - 1)).round()
+    pixels = (((points.clip(-4, 4) + 1) * size - 1) / 2).round()
     pixels = [tuple(map(int, pixel)) if show else None for pixel, show in zip(pixels, shown, strict=True)]
     for a, b in J14_BONES:
         if pixels[a] and pixels[b]:

@@ -141,6 +141,8 @@ def to_json(value, indent: int | None = None) -> str:
     def finite(item):
         if isinstance(item, dict):
             return {key: finite(entry) for key, entry in item.items()}
+        if isinstance(item, list | tuple):
+            return [finite(entry) for entry in item]
         return None if isinstance(item, float) and not math.isfinite(item) else item
 
     return json.dumps(finite(value), indent=indent, allow_nan=False)

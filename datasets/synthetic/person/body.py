@@ -97,7 +97,7 @@ class Body:
                         "(meta_data/open_body.npz)"
                     )
                 arrays = {key: data[key] for key in data.files if data[key].dtype.kind in "fiub"}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(f"body file {path} cannot be read ({error}): fetch or build it again") from error
         self.path = path
         self.template = arrays["v_template"].astype(np.float32)

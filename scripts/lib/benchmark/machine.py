@@ -22,7 +22,7 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
     """Names and versions of hardware and software."""
     return {
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
         "device": device.type,
         "threads": torch.get_num_threads(),
@@ -30,6 +30,11 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
         "torch": torch.__version__,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
+
+
+def usable_cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _cpu_name() -> str:

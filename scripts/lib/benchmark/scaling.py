@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from datasets.build import build_loader
 from datasets.feature_cache import LABELS, FeatureCache, shard_path, write_shard
-from scripts.lib.benchmark.machine import own_memory, peak_memory
+from scripts.lib.benchmark.machine import own_memory, peak_memory, usable_cores
 from scripts.lib.benchmark.timing import Row, Settings, interleave
 from scripts.lib.benchmark.trainee import Trainee, random_features, random_rows
 from utils.files import atomic_path
@@ -87,7 +87,7 @@ def write_people(folder: Path, count: int):
 def over_processes(settings: Settings) -> Curve:
     """Images per second of data-parallel training with one thread or GPU per process; memory per process."""
     on_gpu = settings.device.type == "cuda"
-    room = torch.cuda.device_count() if on_gpu else os.cpu_count()
+    room = torch.cuda.device_count() if on_gpu else usable_cores()
     counts = tuple(count for count in PROCESSES if count <= room)
     queue, speed, memory = mp.get_context("spawn").SimpleQueue(), [], []
     for count in counts:
@@ -95,8 +95,9 @@ def over_processes(settings: Settings) -> Curve:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         context = mp.spawn(train, args=(count, port, settings.device.type, queue), nprocs=count, join=False)
+        while not context.join():  # raises the error of a process that fails
+            pass
         results = [queue.get() for _ in range(count)]
-        context.join()
         speed.append(count * PROCESS_STEPS * PROCESS_BATCH / max(seconds for seconds, _ in results))
         memory.append(statistics.mean(used for _, used in results))
     return Curve("processes", "images/s", counts, speed, memory)

@@ -98,7 +98,10 @@ def _read_regressor(path: Path, model: BodyModel) -> list[tuple[int, np.ndarray]
     38 and 33 (those after SMPL's 24)."""
     try:
         check_arrays(path)
-        matrix = np.load(path, allow_pickle=False).astype(np.float64)
+        matrix = np.load(path, allow_pickle=False)
+        if not isinstance(matrix, np.ndarray):
+            raise ValueError("it is an archive, not one array")
+        matrix = matrix.astype(np.float64)
     except (OSError, ValueError) as error:
         raise UserError(
             f"keypoint regressor {path} cannot be read ({error}); give another --keypoint_regressor"

@@ -81,10 +81,11 @@ def mean_error(errors: np.ndarray, mask: np.ndarray) -> float | None:
 
 
 def paired(
-    a: dict[int, np.ndarray], b: dict[int, np.ndarray], mask: np.ndarray, rows_per_person: int = 1
+    a: dict[int, np.ndarray], b: dict[int, np.ndarray], mask: np.ndarray, people: np.ndarray | None = None
 ) -> Difference | None:
     """Errors (N, J) by seed of two variants -> difference a - b in a group of joints; None without a common seed, or
-    if fewer than two people have such joints.
+    if fewer than two people have such joints. people (N,): number of the person, or the sequence, of each row; its rows
+    are drawn together by the bootstrap. Default: each row is another person.
 
     Interval over seeds and people: mean +- quantile * sqrt(variance over seeds / number + variance over people), with
     the degrees of freedom of Welch and Satterthwaite.
@@ -94,7 +95,8 @@ def paired(
         return None
     differences = np.stack([a[seed] - b[seed] for seed in seeds])
     mask = mask & ~np.isnan(differences).any(0)
-    values, people = differences[:, mask], np.nonzero(mask)[0] // rows_per_person
+    people = np.arange(len(mask)) if people is None else people
+    values, people = differences[:, mask], people[np.nonzero(mask)[0]]
     ends = interval(values.mean(0), people)
     if ends is None:
         return None
