@@ -85,12 +85,12 @@ def summarize(rows: Tensor) -> dict[str, float | int | None]:
 
 def format_table(report: dict, protocol: dict[str, str]) -> str:
     """The evaluation as text: the protocol (name -> value), then the metrics of `summarize`."""
-    lines = [f"{name:<12}{text}" for name, text in protocol.items()]
-    lines.append(f"{'samples':<12}{report['count']}")
+    width = max(12, *(len(name) + 2 for name in protocol))
+    lines = [f"{name:<{width}}{text}" for name, text in (protocol | {"samples": report["count"]}).items()]
     for name, key in (("MPJPE", "mpjpe"), ("PA-MPJPE", "pa_mpjpe"), ("MPVPE", "mpvpe")):
         mean, count = report[f"{key}_mm"], report[f"{key}_count"]
         value = "no sample has a label for it" if mean is None else f"{mean:8.2f} mm over {count} samples"
-        lines.append(f"{name:<12}{value}")
+        lines.append(f"{name:<{width}}{value}")
     return "\n".join(lines)
 
 

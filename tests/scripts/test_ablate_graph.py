@@ -197,6 +197,8 @@ def test_an_interrupted_run_is_resumed_to_the_same_result(tmp_path, call, monkey
         assert call("parts", *DATA, *small) == 0
     assert len(steps) == 4 and "the same command resumes it" in capsys.readouterr().out
     assert not list((tmp_path / "parts").glob("llm_adaptive*"))
+    assert call("parts", *DATA, *small, "--lr", "1e-3") == 2  # not with other settings
+    assert "another lr" in capsys.readouterr().err
     assert call("parts", *DATA, *small) == 0
     first, second = (load_file(tmp_path / name / "llm_adaptive_1_seed0.safetensors") for name in ("whole", "parts"))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)

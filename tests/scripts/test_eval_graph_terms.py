@@ -4,8 +4,10 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from datasets.feature_cache import FeatureCache
+from datasets.feature_cache import FeatureCache, shard_path
 from models.build import build_model
 from models.features import network_input
 from models.predictor import load_network
@@ -13,8 +15,10 @@ from scripts import eval_graph_terms
 from scripts.eval_graph_terms import with_learned_stages
 from scripts.lib.graph_ablation.terms import TERMS, removed, terms_of
 from tests.helpers.made_up_features import write_people
+from tests.helpers.programs import run_main
 from utils.errors import UserError
 from utils.options import parse_args
+from utils.skeleton import J24
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +76,24 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     group = report["PA error"]["all joints"]
     assert group["joints"] == 5 * 14 and set(group["changes"]) == set(TERMS)
     assert group["changes"]["graph"]["mean_mm"] != 0 and "| none removed |" in printed and "| adaptive |" in printed
+
+
+def test_joints_without_a_label_are_in_no_group(tmp_path, capsys):
+    """As in the pose2sim set: neck and head have neither a 2D nor a 3D label."""
+    write_people(tmp_path / "people", 3)
+    path = shard_path(tmp_path / "people", 0)
+    content = load_file(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    unlabelled = [J24.index(name) for name in ("Neck", "Head")]
+    for name in ("keypoints_2d", "keypoints_3d"):
+        content[name][:, unlabelled, -1] = 0
+    save_file(content, path, metadata)
+    assert run_main(eval_graph_terms, "--features", tmp_path / "people", "--output", tmp_path / "a.json") == 0
+    groups = json.loads((tmp_path / "a.json").read_text())["PA error"]
+    assert groups["all joints"]["joints"] == 3 * 12 and groups["trunk"]["joints"] == 3 * 4
+    content["keypoints_3d"][..., -1] = 0
+    save_file(content, path, metadata)
+    capsys.readouterr()
+    assert run_main(eval_graph_terms, "--features", tmp_path / "people") == 2
+    assert "no 3D labels" in capsys.readouterr().err

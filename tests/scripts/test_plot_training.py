@@ -7,6 +7,7 @@ import cv2
 import pytest
 
 from scripts import plot_training
+from tests.helpers.programs import run_main
 
 
 def write_log(folder, losses: list[float], errors: list[float | None]):
@@ -41,3 +42,10 @@ def test_a_folder_without_a_log_is_refused(tmp_path, monkeypatch, capsys):
         plot_training.main()
     assert ended.value.code == 2 and "has no epoch in log.jsonl" in capsys.readouterr().err
     assert not (tmp_path / "x.png").exists()
+
+
+def test_runs_without_a_number_are_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/log.jsonl").write_text('{"epoch": 0, "train": {"loss": null}, "val": null}\n')
+    code = run_main(plot_training, str(tmp_path / "run"), "--output", str(tmp_path / "a.png"))
+    assert code == 2 and "no run has a loss" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import torch
 from utils.errors import UserError
 from utils.metrics import summarize
 from utils.render.panels import GREEN, RED, keypoint_picture
-from utils.train.logger import Logger, progress, report_metrics
+from utils.train.logger import Logger, progress, report_metrics, to_json
 
 
 def test_keypoints_are_drawn_where_they_are():
@@ -114,3 +114,7 @@ def test_errors_of_workers_are_one_line(num_workers):
     with pytest.raises(UserError) as caught:
         list(progress(torch.utils.data.DataLoader(Broken(), num_workers=num_workers), "test"))
     assert str(caught.value) == "row 1 of x.tsv is no picture; make it again"
+
+
+def test_numbers_that_json_lacks_become_null_in_lists_too():
+    assert json.loads(to_json({"a": [{"b": float("nan")}, (1.0, float("inf"))]})) == {"a": [{"b": None}, [1.0, None]]}

@@ -200,3 +200,9 @@ def test_points_without_weight_change_nothing():
     for i in range(50):
         seen = weight[i]
         np.testing.assert_allclose(aligned[i, seen], align_one(source[i, seen], target[i, seen]), atol=1e-9)
+
+
+def test_names_of_the_table_stand_apart():
+    report = {"count": 1} | {f"{name}_{key}": 1 for name in ("mpjpe", "pa_mpjpe", "mpvpe") for key in ("mm", "count")}
+    lines = format_table(report, {"data": "x", "quarter turns": "y"}).splitlines()
+    assert lines[:3] == ["data           x", "quarter turns  y", "samples        1"]
