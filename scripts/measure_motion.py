@@ -8,6 +8,7 @@ acceleration; speed of ankles whose keypoints in the picture rest (a still foot 
 body along the optical axis (depth jitter).
 """
 
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -54,7 +55,8 @@ def read_labels(yaml_file: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         row = dataset[i]
         points, pixels = row["keypoints_3d"][:12, :3].numpy(), row["keypoints_2d"][:12, :2].numpy()
         pixels = pixels * 100 * float(row["scale"]) + row["center"].numpy()  # crop units -> pixels
-        rows.setdefault(row["image_id"].split("_")[0], []).append((points, pixels))
+        camera = re.split("[/_]", row["image_id"])[0]  # older sets have cam01_003 in place of cam01/003.jpg
+        rows.setdefault(camera, []).append((points, pixels))
     labels = {}
     for camera, frames in rows.items():
         points, pixels = (np.stack(part) for part in zip(*frames, strict=True))

@@ -45,7 +45,7 @@ def test_labels_come_back_from_the_data_set(tmp_path):
     label = labels(CAMERA, points)
     image = cv2.imencode(".jpg", np.zeros((960, 544, 3), np.uint8))[1].tobytes()
     with TSVWriter(tmp_path / "pose2sim" / "test.yaml") as writer:
-        writer.add("cam01_000", image, label, 960, 544)
+        writer.add("cam01/000.jpg", image, label, 960, 544)
     row = HumanMeshDataset(tmp_path / "pose2sim" / "test.yaml")[0]
     assert row["has_keypoints_2d"] and row["has_keypoints_3d"] and not row["has_smpl"]
 
@@ -63,7 +63,7 @@ def test_the_twelve_labelled_joints_count_and_no_others(tmp_path):
     points = np.random.default_rng(1).uniform((-0.4, -0.9, 3.8), (0.4, 0.9, 4.2), (12, 3))
     image = cv2.imencode(".jpg", np.zeros((960, 544, 3), np.uint8))[1].tobytes()
     with TSVWriter(tmp_path / "pose2sim" / "test.yaml") as writer:
-        writer.add("cam01_000", image, labels(CAMERA, points), 960, 544)
+        writer.add("cam01/000.jpg", image, labels(CAMERA, points), 960, 544)
     label = HumanMeshDataset(tmp_path / "pose2sim" / "test.yaml")[0]["keypoints_3d"][None, list(J24_TO_J14)]
     truth, valid = label[..., :3], label[..., 3] > 0
     assert [J14[j] for j in range(14) if not valid[0, j]] == ["Neck", "Head"]
@@ -115,7 +115,7 @@ def test_the_note_on_the_labels_is_part_of_an_evaluation(tmp_path):
     label = labels(CAMERA, np.random.default_rng(1).uniform((-0.4, -0.9, 3.8), (0.4, 0.9, 4.2), (12, 3)))
     for note in (None, "uncertain by 20 mm: all of it"):
         with TSVWriter(tmp_path / "pose2sim" / "test.yaml", note=note) as writer:
-            writer.add("cam01_000", image, label, 960, 544)
+            writer.add("cam01/000.jpg", image, label, 960, 544)
         assert read_note(tmp_path / "pose2sim" / "test.yaml") == note
         flags = ["--eval_only", "--load_checkpoint=a.pt", "--data_mode=pose2sim", f"--data_root={tmp_path}"]
         described = describe_labels(parse_args(flags))
