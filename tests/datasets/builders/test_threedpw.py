@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,6 +225,11 @@ def test_an_interrupted_build_resumes_to_the_same_bytes(release, tmp_path):
     killed.communicate()
     stopped = start(tmp_path / "again", 2, 4)
     assert any(b"resume after" in line for line in iter(stopped.stdout.readline, b""))
+    # Python loses a signal that comes while it forks, so wait for both processes
+    children = Path(f"/proc/{stopped.pid}/task/{stopped.pid}/children")
+    while len(children.read_text().split()) < 2 and time.monotonic() < limit + 60:
+        time.sleep(0.05)
+    time.sleep(0.5)
     os.kill(stopped.pid, signal.SIGINT)
     printed = stopped.communicate(timeout=60)[0].decode()
     assert stopped.returncode == 130 and "run the same command again" in printed and "Traceback" not in printed, printed
