@@ -300,6 +300,7 @@ def test_licensed_files_are_found_in_upper_or_lower_case(tmp_path, monkeypatch):
     assert build.load_mean_params(None, body)[1].tolist() == [*range(10)]
     (tmp_path / "smpl_neutral.NPZ").touch()
     assert build.find_body() == tmp_path / "smpl_neutral.NPZ"
+    assert build.find_body(data_mode="synthetic") == OPEN_BODY  # whose labels synthetic people have
     (tmp_path / "SMPL_NEUTRAL.npz").touch()
     with pytest.raises(UserError, match=r"SMPL_NEUTRAL\.npz and smpl_neutral\.NPZ, whose names differ only in case"):
         build.find_body()
