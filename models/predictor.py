@@ -118,7 +118,7 @@ class Predictor:
         Without boxes, those that are detected; without detections, the whole image as one person.
         """
         for box in boxes:
-            check_bbox(box, image)
+            check_bbox(box, *image.shape[:2])
         if boxes:
             return [self.detection(box) for box in boxes]
         found = find_people(image, self.finder, max_people, self.device) if self.finder else []

@@ -123,9 +123,9 @@ def remember_settings(folder: Path, settings: dict):
     if path.exists():
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            check_settings([{"settings": dict(content)}], settings)
+        except (OSError, TypeError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}): choose another --output") from error
-        check_settings([{"settings": content}], settings)
     else:
         write_text(path, json.dumps(settings, indent=1) + "\n")
 

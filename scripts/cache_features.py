@@ -154,10 +154,8 @@ def main():
         provenance = {"split": source, "folder": str(folder), "people": size}
     else:
         # complete files only, so that a larger --num_samples can add files
-        count, provenance = (
-            -(-args.num_samples // SHARD),
-            {"split": args.split, "seed": args.seed, "turned": args.turned},
-        )
+        count = -(-args.num_samples // SHARD)
+        provenance = {"split": args.split, "seed": args.seed, "turned": args.turned}
         open_people = partial(open_synthetic, args.split, args.seed, SHARD * count, args.assets, args.turned)
         if args.occlude:
             open_people = partial(open_occluded, args.split, args.seed, SHARD * count, args.assets, args.occlude)

@@ -34,7 +34,7 @@ from models.predictor import Predictor, load_predictor
 from scripts.eval_photos import measure
 from scripts.lib.blazepose import LIMBS, BlazePose, Region
 from scripts.lib.tfjs import fetch_package
-from utils.arguments import input_file, number, output_file, script_parser
+from utils.arguments import check_not_input, input_file, number, output_file, script_parser
 from utils.camera import Crop
 from utils.errors import UserError, exit_on_user_error, printable
 from utils.files import make_folder, write_text
@@ -143,6 +143,7 @@ def main():
     dataset = test_set and HumanMeshDataset(test_set)
     if args.photos:
         read_annotations(args.photos)  # before the download
+    check_not_input(args.output, args.photos and args.photos / "annotations.json")
     make_folder(args.output.parent)
     predictor = load_predictor(args.checkpoint)
     with tempfile.TemporaryDirectory() as folder:

@@ -117,8 +117,7 @@ def main():
     for term in terms_of(model):
         with removed(model, term):
             without[term] = evaluate(model, criterion, rows, device)
-    first = next(iter(sorted(args.features.glob("people_*.safetensors"))))
-    occluded = read_provenance(first).get("occlude") is not None
+    occluded = "occlude" in read_provenance(min(args.features.glob("people_*.safetensors")))
     report = compare(whole, without, whole.index // PATCHES_PER_PERSON if occluded else None)
     print(tables(report))
     if args.output:

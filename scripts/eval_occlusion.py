@@ -12,7 +12,6 @@ inside the crop. Takes a second per person on one core, and 5 with --slide 7.
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,23 +52,18 @@ def measure(
 
     The rows are spread evenly over the set, because neighbours are often frames of one sequence.
     """
-    readable, keys, results = SkipBadRows(people, replace=False), [""], []
+    readable, keys, results = SkipBadRows(people, replace=False), [], []
     chosen = np.unique(np.linspace(0, len(readable) - 1, min(num_samples, len(readable))).astype(int))
-
-    def rows() -> Iterator[dict]:
-        for i in chosen.tolist():
-            row = readable[i]
-            if "image" in row:
-                keys[-1] = str(row.get("image_id", i))
-                yield row
-
-    for result in tqdm(sweep(networks, rows(), **options), "people", total=len(chosen), disable=None):
-        results.append(result)
-        keys.append("")
+    for i in tqdm(chosen.tolist(), "people", disable=None):
+        row = readable[i]
+        if "image" in row:
+            found = [*sweep(networks, [row], **options)]  # none if the row has no 3D labels
+            results += found
+            keys += [str(row.get("image_id", i))] * len(found)
     if not results or all(np.isnan(r[name][m][1:]).all() for r in results for name in r for m in MEASURES):
         raise UserError("no row of the set has 3D keypoints and a limb inside the picture: choose another set")
     errors = {name: {m: np.stack([r[name][m] for r in results]) for m in MEASURES} for name in networks.names}
-    return errors, np.unique(sequences_of(keys[: len(results)]), return_inverse=True)[1]
+    return errors, np.unique(sequences_of(keys), return_inverse=True)[1]
 
 
 def increases(errors: np.ndarray) -> np.ndarray:

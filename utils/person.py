@@ -106,10 +106,9 @@ class Detection(NamedTuple):
     score: float | None
 
 
-def check_bbox(bbox: Box, image: np.ndarray):
-    """UserError unless the box has an area and overlaps the picture (H, W, 3)."""
+def check_bbox(bbox: Box, rows: int, columns: int):
+    """UserError unless the box, in pixels, has an area and overlaps a picture of rows x columns pixels."""
     x, y, width, height = bbox
-    rows, columns = image.shape[:2]
     if not (np.isfinite(bbox).all() and width > 0 and height > 0):
         raise UserError(f"bbox {bbox} is not a box: give x,y,width,height in pixels, width and height above 0")
     if x >= columns or y >= rows or x + width <= 0 or y + height <= 0:

@@ -158,22 +158,27 @@ NOT_ON_THE_PAGE += ("save", "save_obj", "seconds", "smooth", "tilt")
 def parse_demo_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line; `save` becomes the set of all requested kinds. UserError if flags conflict."""
     args = get_demo_parser().parse_args(_join_boxes(sys.argv[1:] if arguments is None else arguments))
-    usual = get_demo_parser().parse_args([])
-    given = [name for name in NOT_ON_THE_PAGE if getattr(args, name) != getattr(usual, name)]
+    if args.serve:
+        _check_page_flags(args)
     args.save_all = len(args.save) == len(KINDS)
     args.save = {*args.save, *(["obj"] if args.save_obj else []), *(["html"] if args.html else [])}
     if not (args.img_path or args.serve or args.webcam is not None):
         raise UserError("no input: name photographs or videos with --img_path, or use --webcam 0 or --serve")
-    if args.serve and (args.img_path or args.webcam is not None):
-        raise UserError("--serve gets its pictures from the web page: remove --img_path and --webcam")
-    if args.serve and given:
-        raise UserError(f"--{given[0]} has no effect on the web page, which asks for it or leaves it out: remove it")
     args.placing = Placing(args.place, args.tilt, args.height, args.same_floor)
     if args.tilt is not None and not args.placing.floor_needed:
         raise UserError("--tilt is the tilt to a floor, and there is none: add --place ground or --same_floor")
     if args.bbox and args.boxes:
         raise UserError("--bbox and --boxes both give boxes: use one of them")
     return args
+
+
+def _check_page_flags(args: argparse.Namespace):
+    """UserError if a flag is given that the web page does not use."""
+    if args.img_path or args.webcam is not None:
+        raise UserError("--serve gets its pictures from the web page: remove --img_path and --webcam")
+    usual = get_demo_parser().parse_args([])
+    if given := [name for name in NOT_ON_THE_PAGE if getattr(args, name) != getattr(usual, name)]:
+        raise UserError(f"--{given[0]} has no effect on the web page, which asks for it or leaves it out: remove it")
 
 
 def _join_boxes(arguments: list[str]) -> list[str]:

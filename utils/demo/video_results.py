@@ -97,7 +97,7 @@ class VideoResults:
         if max(height, width) > MAX_SIDE:
             raise UserError(f"{film.path} has {width} x {height} pixels; make it smaller: at most {MAX_SIDE} a side")
         for box in boxes:
-            check_bbox(box, np.empty((height, width, 3), np.uint8))
+            check_bbox(box, height, width)
         focal = focal or default_focal(height, width)
         watcher = Watcher(self.predictor, film, self.max_people, boxes, self.bar)
         tracks = watcher.watch()

@@ -152,15 +152,16 @@ class _Sound:
     def _encoded(self, track: av.AudioStream) -> Iterator[av.Packet]:
         target = self.container.add_stream("aac", rate=track.rate or 48000)
         target.layout = "mono" if track.channels == 1 else "stereo"
-        return self._shifted(chain(self.source.decode(track), [None]), target.encode, target)
+        return chain(self._shifted(self.source.decode(track), target.encode, target), self._rest(target))
+
+    def _rest(self, target: av.AudioStream) -> Iterator[av.Packet]:
+        """What the encoder still holds at the end."""
+        for packet in target.encode(None):
+            packet.stream = target
+            yield packet
 
     def _shifted(self, items: Iterator, packets_of: Callable, target: av.AudioStream) -> Iterator[av.Packet]:
         for item in items:
-            if item is None:  # the end, which the encoder has to know
-                for packet in packets_of(None):
-                    packet.stream = target
-                    yield packet
-                return
             if item.pts is None:
                 continue
             item.pts -= round((self.film.start or 0) / item.time_base)

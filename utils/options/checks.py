@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from utils.arguments import check_not_input
 from utils.errors import UserError
 
 
@@ -58,6 +59,8 @@ def check_options(args: argparse.Namespace):
     for name in ("save_predictions", "group_by"):
         if getattr(args, name) and not args.eval_only:
             raise UserError(f"--{name} is for evaluation: add --eval_only, or leave it out")
+    if args.metrics_json:
+        check_not_input(args.metrics_json, args.config)
     if args.metrics_json and args.metrics_json.is_dir():
         raise UserError(f"--metrics_json {args.metrics_json} is a folder: give the name of a file")
     if args.metrics_json and not args.metrics_json.parent.is_dir():

@@ -54,19 +54,16 @@ class Human36MOfficial:
         for file in self.files:
             try:
                 chosen = len(range(0, len(read_cdf(file)), self.every))
-            except UserError:  # read() reports it
-                chosen = 0
-                units.append(Unit(0, (file, -1)))
-            units += [Unit(min(FRAMES, chosen - i), (file, i)) for i in range(0, chosen, FRAMES)]
+            except UserError as error:
+                units.append(Unit(0, (file, 0, str(error))))
+                continue
+            units += [Unit(min(FRAMES, chosen - i), (file, i, "")) for i in range(0, chosen, FRAMES)]
         return units
 
     def read(self, unit: Unit) -> Iterator[PersonRecord | Dropped]:
-        file, start = unit.arguments
-        if start < 0:
-            try:
-                read_cdf(file)
-            except UserError as error:
-                yield Dropped(str(file), "joints cannot be read", str(error))
+        file, start, fault = unit.arguments
+        if fault:
+            yield Dropped(str(file), "joints cannot be read", fault)
             return
         subject = file.parents[2]
         video = subject / "Videos" / f"{file.stem}.mp4"

@@ -176,10 +176,7 @@ def report(folder: Path, records: list[dict], distance: Callable[[float], np.nda
             parts += [f"### {title}", groups_table(estimates, groups, measure), differences_table(errors, groups)]
             if name == next(iter(MEASURES)) and "hidden" in groups:
                 primary = [paired(errors.get(a, {}), errors.get(b, {}), groups["hidden"]) for a, b in PRIMARY]
-                errors_of = {r["seed"]: [] for r in chosen}
-                for record in chosen:
-                    errors_of[record["seed"]].append(record["tests"][TEST]["pa_mpjpe_mm"])
-                plateau = sorted(seed for seed, values in errors_of.items() if max(values) >= PLATEAU)
+                plateau = sorted({r["seed"] for r in chosen if r["tests"][TEST]["pa_mpjpe_mm"] >= PLATEAU})
                 parts.append(f"Decision: {decide(primary, num_seeds, plateau)}.")
         if all(OCCLUDED in record["tests"] for record in chosen):
             parts += occlusion_tables(read_estimates(folder, chosen, OCCLUDED), str(chosen[0]["people"]))
